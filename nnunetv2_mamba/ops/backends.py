@@ -1,0 +1,174 @@
+"""How an op chooses among its implementations: who is asked in which order, who is refused, and why.
+
+A backend is a small object that can say why it is out (`unavailable`, `unsupported`); the choice is the first one that
+is not. Before its first use on a device it is checked against the reference. Nothing is swallowed: every refusal has a
+reason, kept for ``nnunetv2_mamba doctor`` and repeated in the error when somebody forces that backend.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+BACKEND_VARIABLE = "NNUNETV2_MAMBA_BACKEND"
+
+
+class BackendError(RuntimeError):
+    """A backend was forced that does not exist or cannot run; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a backend must know of a call to accept it.
+
+    Attributes:
+        device: torch device type, such as ``"cpu"`` or ``"cuda"``.
+        dtype: the dtype that is computed in, float32 or float64.
+        d_state: N of the scan, filter width of the convolution.
+    """
+
+    device: str
+    dtype: torch.dtype = torch.float32
+    d_state: int = 16
+
+
+class Backend(Protocol):
+    """One implementation of an op.
+
+    Contract: `unavailable` answers for this machine and never raises; `unsupported` answers for one call and is cheap;
+    `self_check` compares with the reference on the given device, forwards and backwards, and returns the largest error
+    relative to the size of what is compared.
+    """
+
+    name: str
+
+    def unavailable(self, device: str) -> str | None:
+        """Reason why it cannot run on this machine and device type, or None."""
+        ...
+
+    def unsupported(self, call: Call) -> str | None:
+        """Reason why it cannot serve this call, or None."""
+        ...
+
+    def self_check(self, device: str) -> float:
+        """Largest relative error against the reference on small and large shapes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of one backend of one op.
+
+    Attributes:
+        op: name of the op.
+        backend: name of the backend.
+        chosen: whether calls of this kind go to it.
+        reason: why it was chosen, not needed or refused.
+        error: largest relative error of its self-check, None where it was not checked.
+    """
+
+    op: str
+    backend: str
+    chosen: bool
+    reason: str
+    error: float | None = None
+
+
+class BackendRegistry:
+    """The backends of one op in order of preference.
+
+    Args:
+        op: name of the op, for messages.
+        backends: most preferred first.
+        tolerance: largest relative error a self-check may show.
+    """
+
+    _known: ClassVar[set[str]] = set()
+
+    def __init__(self, op: str, backends: Sequence[Backend], tolerance: float = 1e-4) -> None:
+        self.op = op
+        self.backends = {backend.name: backend for backend in backends}
+        self._known.update(self.backends)
+        self.tolerance = tolerance
+        self._checked: dict[tuple[str, str], tuple[str | None, float | None]] = {}
+
+    def refusal(self, name: str, call: Call) -> str | None:
+        """Why a backend cannot serve a call, or None; runs the self-check the first time that everything else allows it."""
+        backend = self.backends[name]
+        return backend.unavailable(call.device) or backend.unsupported(call) or self._check(backend, call.device)[0]
+
+    def select(self, call: Call, forced: str | None = None) -> str:
+        """Name of the backend for a call.
+
+        Args:
+            call: device, dtype and size.
+            forced: a backend's name; without it the environment variable NNUNETV2_MAMBA_BACKEND counts, which leaves ops
+                alone that have no backend of that name while another op has.
+
+        Raises:
+            BackendError: the forced backend is unknown or cannot run here.
+        """
+        if forced is not None:
+            return self._force(forced, call, "backend=")
+        variable = os.environ.get(BACKEND_VARIABLE)
+        if variable and (variable in self.backends or variable not in self._known):
+            return self._force(variable, call, BACKEND_VARIABLE + "=")
+        for name in self.backends:
+            if self.refusal(name, call) is None:
+                return name
+        raise BackendError(f"no backend of {self.op} can serve {call}")
+
+    def explain(self, call: Call) -> list[Decision]:
+        """What becomes of every backend for a call, in order of preference."""
+        try:
+            chosen, forced_error = self.select(call), None
+        except BackendError as error:
+            chosen, forced_error = None, str(error)
+        decisions = []
+        for name, backend in self.backends.items():
+            reason = self.refusal(name, call)
+            verdict = "chosen" if name == chosen else f"rejected: {reason}" if reason else "works, not preferred"
+            if forced_error and reason is None:
+                verdict = "works, but the variable forces another"
+            error = self._checked.get((backend.name, call.device), (None, None))[1]
+            decisions.append(Decision(self.op, name, name == chosen, verdict, error))
+        return decisions
+
+    def _force(self, name: str, call: Call, how: str) -> str:
+        if name not in self.backends:
+            raise BackendError(f"{how}{name}: {self.op} has no such backend, only {', '.join(self.backends)}")
+        if reason := self.refusal(name, call):
+            raise BackendError(f"{how}{name}: {self.op} cannot use it here because {reason}")
+        return name
+
+    def _check(self, backend: Backend, device: str) -> tuple[str | None, float | None]:
+        key = (backend.name, device)
+        if key not in self._checked:
+            # A backend that does not even run must cost a reason, not the training: whatever it raises is that reason.
+            try:
+                error = backend.self_check(device)
+                wrong = not error <= self.tolerance
+                reason = f"its self-check is off by {error:.1e} (allowed {self.tolerance:.0e})" if wrong else None
+            except Exception as failure:
+                error, reason = None, f"its self-check failed with {type(failure).__name__}: {failure}"
+            if reason:
+                logger.warning("%s: backend %s on %s rejected: %s", self.op, backend.name, device, reason)
+            self._checked[key] = (reason, error)
+        return self._checked[key]
+
+
+def explain(device: str) -> list[Decision]:
+    """What becomes of every backend of every op on a device type, for people who ask why it is slow.
+
+    Args:
+        device: torch device type, such as ``"cpu"`` or ``"cuda"``.
+    """
+    from nnunetv2_mamba.ops.causal_conv1d import REGISTRY as causal_conv1d
+    from nnunetv2_mamba.ops.selective_scan.registry import REGISTRY as selective_scan
+
+    return [decision for registry in (selective_scan, causal_conv1d) for decision in registry.explain(Call(device))]

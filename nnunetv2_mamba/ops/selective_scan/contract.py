@@ -1,0 +1,46 @@
+"""What a backend of the scan receives and must offer."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from nnunetv2_mamba.ops.backends import Backend
+
+CHUNK = 32
+"""Steps between two saved states: the backward pass starts its recomputation from them. 1/32 of (batch, K, D, L, N)."""
+
+
+@dataclass(frozen=True)
+class ScanArguments:
+    """Inputs of K directional scans over a flattened grid; any strides. Shapes as in `reference.grid_scan_reference`."""
+
+    u: Tensor
+    delta: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor | None
+    delta_bias: Tensor | None
+    delta_softplus: bool
+    orders: Tensor
+
+
+class ScanBackend(Backend, Protocol):
+    """A backend of the scan: it fills tensors that were allocated for it.
+
+    Contract of `forward(scan, y, states)`: y (batch, D, L) is written in full; states (batch, K, chunks, N, D) receives the
+    state before each chunk of `CHUNK` visits, unless it has no chunks. Contract of `backward(scan, dy, states,
+    grads)`: grads (du, ddelta, dA, dB, dC, dD, ddelta_bias) are written in full, the last two whether or not D and the
+    bias exist.
+    """
+
+    saves_states: bool
+
+    def forward(self, scan: ScanArguments, y: Tensor, states: Tensor) -> None:
+        """Write y and the states."""
+        ...
+
+    def backward(self, scan: ScanArguments, dy: Tensor, states: Tensor, grads: tuple[Tensor, ...]) -> None:
+        """Write the gradients of everything."""
+        ...

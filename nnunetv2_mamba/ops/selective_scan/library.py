@@ -1,0 +1,150 @@
+"""The scan as one opaque `torch.library` op, so that torch.compile sees a node and not a loop."""
+
+import torch
+from torch import Tensor
+
+from nnunetv2_mamba.ops.selective_scan.contract import CHUNK, ScanArguments
+from nnunetv2_mamba.ops.selective_scan.orders import AxisOrder, unflatten_axis_orders, visiting_orders
+from nnunetv2_mamba.ops.selective_scan.reference import grid_scan_reference
+from nnunetv2_mamba.ops.selective_scan.registry import REGISTRY
+
+
+def grid_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    spatial: tuple[int, ...],
+    axis_orders: tuple[AxisOrder, ...],
+    save_states: bool,
+    backend: str,
+) -> Tensor:
+    """K directional scans over a flattened grid, summed; shapes as in `reference.grid_scan_reference`.
+
+    Args:
+        u: (batch, D, L).
+        delta: (batch, K, D, L).
+        A: (K, D, N).
+        B: (batch, K, G, N, L).
+        C: (batch, K, G, N, L).
+        D: (K, D) or None.
+        delta_bias: (K, D) or None.
+        delta_softplus: whether delta goes through softplus.
+        spatial: grid size, L in product.
+        axis_orders: see `orders.visiting_orders`.
+        save_states: whether a backward pass will follow.
+        backend: name of an accepted backend.
+
+    Returns:
+        Tensor (batch, D, L).
+    """
+    if backend == "reference":
+        orders = visiting_orders(spatial, axis_orders, A.shape[0])
+        return grid_scan_reference(u, delta, A, B, C, D, delta_bias, delta_softplus, orders)
+    flat = [axis for order in axis_orders for axis in order]
+    return _grid_scan(u, delta, A, B, C, D, delta_bias, delta_softplus, list(spatial), flat, save_states, backend)[0]
+
+
+def saved_chunks(length: int, save_states: bool, backend: str) -> int:
+    """How many states per channel and direction the forward pass keeps for the backward pass."""
+    return -(-length // CHUNK) if save_states and REGISTRY.backends[backend].saves_states else 0
+
+
+@torch.library.custom_op("nnunetv2_mamba::grid_scan", mutates_args=())
+def _grid_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    spatial: list[int],
+    axis_orders: list[int],
+    save_states: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    y, states = _outputs(u, A, save_states, backend)
+    scan = _arguments(u, delta, A, B, C, D, delta_bias, delta_softplus, spatial, axis_orders)
+    REGISTRY.backends[backend].forward(scan, y, states)
+    return y, states
+
+
+@_grid_scan.register_fake
+def _(u, delta, A, B, C, D, delta_bias, delta_softplus, spatial, axis_orders, save_states, backend):
+    return _outputs(u, A, save_states, backend)
+
+
+@torch.library.custom_op("nnunetv2_mamba::grid_scan_backward", mutates_args=())
+def _grid_scan_backward(
+    dy: Tensor,
+    states: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    spatial: list[int],
+    axis_orders: list[int],
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    grads = _gradients(u, delta, A, B, C)
+    scan = _arguments(u, delta, A, B, C, D, delta_bias, delta_softplus, spatial, axis_orders)
+    REGISTRY.backends[backend].backward(scan, dy, states, grads)
+    return grads
+
+
+@_grid_scan_backward.register_fake
+def _(dy, states, u, delta, A, B, C, D, delta_bias, delta_softplus, spatial, axis_orders, backend):
+    return _gradients(u, delta, A, B, C)
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    *tensors, delta_softplus, spatial, axis_orders, save_states, backend = inputs
+    ctx.save_for_backward(output[1], *tensors)
+    ctx.set_materialize_grads(False)
+    ctx.static = (delta_softplus, spatial, axis_orders, backend)
+    ctx.has_D, ctx.has_bias = tensors[5] is not None, tensors[6] is not None
+
+
+def _backward(ctx, dy: Tensor | None, dstates: Tensor | None):
+    if dy is None:
+        return (None,) * 12
+    du, ddelta, dA, dB, dC, dD, dbias = _grid_scan_backward(dy, *ctx.saved_tensors, *ctx.static)
+    return du, ddelta, dA, dB, dC, dD if ctx.has_D else None, dbias if ctx.has_bias else None, *(None,) * 5
+
+
+_grid_scan.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _arguments(u, delta, A, B, C, D, delta_bias, delta_softplus, spatial, axis_orders) -> ScanArguments:
+    orders = visiting_orders(tuple(spatial), unflatten_axis_orders(axis_orders, len(spatial)), A.shape[0])
+    return ScanArguments(u, delta, A, B, C, D, delta_bias, delta_softplus, orders)
+
+
+def _outputs(u: Tensor, A: Tensor, save_states: bool, backend: str) -> tuple[Tensor, Tensor]:
+    directions, channels, d_state = A.shape
+    chunks = saved_chunks(u.shape[-1], save_states, backend)
+    return torch.empty_like(u), u.new_empty(u.shape[0], directions, chunks, d_state, channels)
+
+
+def _gradients(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, ...]:
+    # B and C are laid out with N fastest, the way kernels read them, whatever the layout they came in.
+    dB, dC = (t.new_empty(t.movedim(-1, -2).shape).movedim(-1, -2) for t in (B, C))
+    return (
+        torch.empty_like(u),
+        torch.empty_like(delta),
+        torch.empty_like(A, memory_format=torch.contiguous_format),
+        dB,
+        dC,
+        A.new_empty(A.shape[:2]),
+        A.new_empty(A.shape[:2]),
+    )

@@ -1,0 +1,57 @@
+"""The orders in which directional scans visit the positions of a grid."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+
+import torch
+
+AxisOrder = tuple[int, ...]
+
+
+def cyclic_axis_orders(ndim: int) -> tuple[AxisOrder, ...]:
+    """The axis permutations of SS2D and its N-D form: each axis is the fastest one exactly once.
+
+    For two axes this is ``((0, 1), (1, 0))``, row-major then column-major; for three ``((0, 1, 2), (2, 0, 1), (1, 2, 0))``.
+
+    Args:
+        ndim: number of spatial axes.
+    """
+    return tuple(tuple((axis - shift) % ndim for axis in range(ndim)) for shift in range(ndim))
+
+
+@lru_cache(maxsize=64)
+def visiting_orders(spatial: tuple[int, ...], axis_orders: tuple[AxisOrder, ...], directions: int) -> torch.Tensor:
+    """Row-major position index that each direction visits at each step.
+
+    The directions are the axis orders walked forwards, then, where ``directions`` is twice their number, the same ones
+    walked backwards. For a 2-D grid and both axis orders that is VMamba's k0 (row-major), k1 (column-major), k2
+    (reversed k0), k3 (reversed k1).
+
+    Args:
+        spatial: grid size per axis; L is its product.
+        axis_orders: permutations of the axes, slowest first.
+        directions: K, once or twice the number of axis orders.
+
+    Returns:
+        Tensor (K, L) of int64 on the CPU; shared between callers, not to be written to.
+
+    Raises:
+        ValueError: an axis order is no permutation, or K fits neither count.
+    """
+    for order in axis_orders:
+        if sorted(order) != list(range(len(spatial))):
+            raise ValueError(f"axis order {order} is not a permutation of the {len(spatial)} axes of the grid {spatial}")
+    if directions not in (len(axis_orders), 2 * len(axis_orders)):
+        raise ValueError(
+            f"{directions} directions do not fit {len(axis_orders)} axis orders; use as many, or twice as many to walk each both ways"
+        )
+    grid = torch.arange(torch.Size(spatial).numel()).reshape(spatial)
+    forward = torch.stack([grid.permute(order).reshape(-1) for order in axis_orders])
+    return forward if directions == len(axis_orders) else torch.cat([forward, forward.flip(-1)])
+
+
+def unflatten_axis_orders(flat: Sequence[int], ndim: int) -> tuple[AxisOrder, ...]:
+    """Undo the flattening that a `torch.library` schema asks for: ``[0, 1, 1, 0]`` becomes ``((0, 1), (1, 0))``."""
+    cuts = range(0, len(flat) + 1, ndim)
+    return tuple(tuple(flat[start:stop]) for start, stop in pairwise(cuts))

@@ -1,0 +1,80 @@
+"""The specification: one position after the other, plain differentiable torch, any float dtype.
+
+Every fast backend is tested against this file, which is therefore written to be read and not to be fast.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from nnunetv2_mamba.ops.backends import Call
+
+
+def grid_scan_reference(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    orders: Tensor,
+) -> Tensor:
+    """K selective scans over one grid, each visiting the positions in its own order, summed.
+
+    With a = exp(delta * A), direction k computes h <- a * h + (delta * u) B and y = <C, h> + D u (Mamba, eq. 2 with the
+    Euler step for B); everything is indexed by grid position, whatever the order of the visits.
+
+    Args:
+        u: input (batch, D, L).
+        delta: step size before bias and softplus (batch, K, D, L).
+        A: state matrix (K, D, N).
+        B: input projection (batch, K, G, N, L); channel d uses group d * G // D.
+        C: output projection (batch, K, G, N, L).
+        D: skip weight (K, D) or None.
+        delta_bias: added to delta (K, D) or None.
+        delta_softplus: whether delta goes through softplus.
+        orders: positions in the order of their visits (K, L).
+
+    Returns:
+        Tensor (batch, D, L) of u's dtype.
+    """
+    if delta_bias is not None:
+        delta = delta + delta_bias[..., None]
+    if delta_softplus:
+        delta = softplus(delta)
+    per_group = u.shape[1] // B.shape[2]
+    y = torch.zeros_like(u)
+    for k, order in enumerate(orders.tolist()):
+        h = u.new_zeros(u.shape[0], u.shape[1], A.shape[-1])
+        visited = []
+        for position in order:
+            step = delta[:, k, :, position, None]
+            drive = B[:, k, :, :, position].repeat_interleave(per_group, dim=1)
+            readout = C[:, k, :, :, position].repeat_interleave(per_group, dim=1)
+            h = torch.exp(step * A[k]) * h + step * drive * u[:, :, position, None]
+            visited.append((readout * h).sum(-1))
+        y = y.index_add(2, torch.tensor(order, device=u.device), torch.stack(visited, dim=-1))
+        if D is not None:
+            y = y + D[k, :, None] * u
+    return y
+
+
+class ReferenceBackend:
+    """The specification as a backend; autograd itself differentiates it, so it takes no part in the op's backward pass."""
+
+    name = "reference"
+    saves_states = False
+
+    def unavailable(self, device: str) -> str | None:
+        """It runs wherever torch does."""
+        return None
+
+    def unsupported(self, call: Call) -> str | None:
+        """It takes every call."""
+        return None
+
+    def self_check(self, device: str) -> float:
+        """It is what the others are compared with."""
+        return 0.0
