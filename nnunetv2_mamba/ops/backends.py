@@ -168,7 +168,7 @@ def explain(device: str) -> list[Decision]:
     Args:
         device: torch device type, such as ``"cpu"`` or ``"cuda"``.
     """
-    from nnunetv2_mamba.ops.causal_conv1d import REGISTRY as causal_conv1d
-    from nnunetv2_mamba.ops.selective_scan.registry import REGISTRY as selective_scan
+    from nnunetv2_mamba.ops.convolution import REGISTRY as causal_conv1d
+    from nnunetv2_mamba.ops.scan.registry import REGISTRY as selective_scan
 
     return [decision for registry in (selective_scan, causal_conv1d) for decision in registry.explain(Call(device))]

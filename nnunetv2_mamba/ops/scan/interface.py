@@ -5,9 +5,9 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from nnunetv2_mamba.ops.backends import Call
-from nnunetv2_mamba.ops.selective_scan.library import grid_scan
-from nnunetv2_mamba.ops.selective_scan.orders import AxisOrder, cyclic_axis_orders
-from nnunetv2_mamba.ops.selective_scan.registry import REGISTRY
+from nnunetv2_mamba.ops.scan.library import grid_scan
+from nnunetv2_mamba.ops.scan.orders import AxisOrder, cyclic_axis_orders
+from nnunetv2_mamba.ops.scan.registry import REGISTRY
 
 
 def selective_scan(

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from nnunetv2_mamba.ops.selective_scan.contract import CHUNK, ScanArguments
-from nnunetv2_mamba.ops.selective_scan.orders import AxisOrder, unflatten_axis_orders, visiting_orders
-from nnunetv2_mamba.ops.selective_scan.reference import grid_scan_reference
-from nnunetv2_mamba.ops.selective_scan.registry import REGISTRY
+from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments
+from nnunetv2_mamba.ops.scan.orders import AxisOrder, unflatten_axis_orders, visiting_orders
+from nnunetv2_mamba.ops.scan.reference import grid_scan_reference
+from nnunetv2_mamba.ops.scan.registry import REGISTRY
 
 
 def grid_scan(

@@ -1,0 +1,152 @@
+"""The `numba` backend: shares samples and channels out among threads and hands each share to the compiled kernels."""
+
+import math
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nnunetv2_mamba.ops.backends import Call
+from nnunetv2_mamba.ops.scan.contract import ScanArguments
+from nnunetv2_mamba.ops.scan.self_check import largest_error
+
+
+class NumbaBackend:
+    """Compiled on the user's machine by numba's LLVM at the first call, then kept on disk; needs no compiler."""
+
+    name = "numba"
+    saves_states = True
+
+    def unavailable(self, device: str) -> str | None:
+        """It runs on the CPU and needs a numba that imports."""
+        if device != "cpu":
+            return f"it runs on the cpu, not on {device}"
+        try:
+            import numba  # noqa: F401
+        except (ImportError, OSError) as error:
+            return f"numba does not import: {error}"
+        return None
+
+    def unsupported(self, call: Call) -> str | None:
+        """It computes in float32 only."""
+        return "it computes in float32, not in float64" if call.dtype == torch.float64 else None
+
+    def self_check(self, device: str) -> float:
+        """Largest relative error against the reference."""
+        return largest_error(self, device)
+
+    def forward(self, scan: ScanArguments, y: Tensor, states: Tensor) -> None:
+        """Scan every direction of every sample; see `contract.ScanBackend`."""
+        from nnunetv2_mamba.ops.scan.numba_kernels import LANES, LOG2E, scan_forward
+
+        u, delta, y_view = _positions_first(scan.u), _positions_first(scan.delta), _positions_first(y)
+        A2, B, C, D, bias = _parameters(scan)
+        A2 = A2 * LOG2E
+        orders, saved = scan.orders.numpy(), states.numpy()
+
+        def share(sample: int, part: int, group: int, begin: int, end: int) -> None:
+            for k, order in enumerate(orders):
+                scan_forward(
+                    u[sample], delta[sample, k], A2[k], B[sample, k, group], C[sample, k, group], D[k], bias[k],
+                    scan.delta_softplus, order, begin, end, k > 0, y_view[sample], saved[sample, k],
+                )  # fmt: skip
+
+        _run(share, _shares(scan, LANES)[0])
+
+    def backward(self, scan: ScanArguments, dy: Tensor, states: Tensor, grads: tuple[Tensor, ...]) -> None:
+        """Write all gradients; see `contract.ScanBackend`."""
+        from nnunetv2_mamba.ops.scan.numba_kernels import LANES, scan_backward
+
+        du, ddelta, dA, dB, dC, dD, dbias = grads
+        shares, parts = _shares(scan, LANES)
+        u, delta, dy_view = _positions_first(scan.u), _positions_first(scan.delta), _positions_first(dy)
+        du_view, ddelta_view = _positions_first(du), _positions_first(ddelta)
+        A, B, C, D, bias = _parameters(scan)
+        orders, saved = scan.orders.numpy(), states.numpy()
+        # Threads that share a sample add to dB and dC of their own; the parts are summed below, always in the same order.
+        parts_B, parts_C = (np.zeros((parts, *view.shape), np.float32) for view in (B, C))
+        batch, (directions, d_state, channels) = u.shape[0], A.shape
+        samples_A = np.empty((batch, directions, d_state, channels), np.float32)
+        samples_D, samples_bias = (np.empty((batch, directions, channels), np.float32) for _ in range(2))
+
+        def share(sample: int, part: int, group: int, begin: int, end: int) -> None:
+            for k, order in enumerate(orders):
+                scan_backward(
+                    dy_view[sample], saved[sample, k], u[sample], delta[sample, k], A[k], B[sample, k, group],
+                    C[sample, k, group], D[k], bias[k], scan.delta_softplus, order, begin, end, k > 0,
+                    du_view[sample], ddelta_view[sample, k], samples_A[sample, k], parts_B[part, sample, k, group],
+                    parts_C[part, sample, k, group], samples_D[sample, k], samples_bias[sample, k],
+                )  # fmt: skip
+
+        _run(share, shares)
+        for gradient, partial in ((dB, parts_B), (dC, parts_C)):
+            torch.sum(torch.from_numpy(partial), 0, out=gradient.transpose(-1, -2))
+        dA.copy_(torch.from_numpy(samples_A.sum(0)).transpose(-1, -2))
+        dD.copy_(torch.from_numpy(samples_D.sum(0)))
+        dbias.copy_(torch.from_numpy(samples_bias.sum(0)))
+
+
+Share = tuple[int, int, int, int, int]
+
+
+def _shares(scan: ScanArguments, lanes: int) -> tuple[list[Share], int]:
+    """Work as (sample, part, group, first channel, channel after the last), and the number of parts a sample is cut into.
+
+    Parts are multiples of the lane width within one group of B and C, as many as keep all threads busy.
+    """
+    batch, channels, groups = scan.u.shape[0], scan.u.shape[1], scan.B.shape[2]
+    per_group = channels // groups
+    blocks = -(-per_group // lanes)
+    threads = torch.get_num_threads()
+    parts = min(blocks, threads // math.gcd(batch * groups, threads))
+    cuts = [min(per_group, lanes * (blocks * part // parts)) for part in range(parts)] + [per_group]
+    return [
+        (sample, part, group, group * per_group + cuts[part], group * per_group + cuts[part + 1])
+        for sample in range(batch)
+        for group in range(groups)
+        for part in range(parts)
+    ], parts
+
+
+def _positions_first(tensor: Tensor) -> np.ndarray:
+    """View (..., D, L) as an array (..., L, D) without a copy."""
+    return tensor.transpose(-1, -2).numpy()
+
+
+def _parameters(scan: ScanArguments) -> tuple[np.ndarray, ...]:
+    """A (K, N, D), B and C (batch, K, G, L, N), D and bias (K, D); contiguous, small next to u and delta."""
+    A = scan.A.transpose(-1, -2).contiguous()
+    B, C = (t.transpose(-1, -2).contiguous() for t in (scan.B, scan.C))
+    D, bias = (A.new_zeros(scan.A.shape[:2]) if t is None else t.contiguous() for t in (scan.D, scan.delta_bias))
+    return A.numpy(), B.numpy(), C.numpy(), D.numpy(), bias.numpy()
+
+
+_pool: tuple[int, int, ThreadPoolExecutor] | None = None
+
+
+def _run(share: Callable[..., None], shares: Iterable[Share]) -> None:
+    """Work off all shares with torch's number of threads; the kernels hold no GIL.
+
+    A pool of our own instead of numba's: numba's layers either refuse calls from two threads or kill a forked process.
+    """
+    threads = torch.get_num_threads()
+    remaining = iter(shares)  # advancing a list's iterator is atomic, so threads can draw from the same one
+
+    def work() -> None:
+        for arguments in remaining:
+            share(*arguments)
+
+    helpers = [_executor(threads).submit(work) for _ in range(threads - 1)] if threads > 1 else []
+    work()
+    for helper in helpers:
+        helper.result()
+
+
+def _executor(threads: int) -> ThreadPoolExecutor:
+    global _pool
+    if _pool is None or _pool[:2] != (os.getpid(), threads):  # the threads of a pool do not survive a fork
+        _pool = (os.getpid(), threads, ThreadPoolExecutor(threads - 1, thread_name_prefix="selective_scan"))
+    return _pool[2]

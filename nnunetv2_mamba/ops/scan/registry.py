@@ -1,0 +1,8 @@
+"""The scan's backends in order of preference."""
+
+from nnunetv2_mamba.ops.backends import BackendRegistry
+from nnunetv2_mamba.ops.scan.chunked import ChunkedBackend
+from nnunetv2_mamba.ops.scan.cpu import NumbaBackend
+from nnunetv2_mamba.ops.scan.reference import ReferenceBackend
+
+REGISTRY = BackendRegistry("selective_scan", [NumbaBackend(), ChunkedBackend(), ReferenceBackend()])

@@ -1,0 +1,57 @@
+"""What a backend must show before its first use: the reference's numbers on a small grid and on a long one."""
+
+import torch
+from torch import Tensor
+
+from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments, ScanBackend
+from nnunetv2_mamba.ops.scan.orders import cyclic_axis_orders, visiting_orders
+from nnunetv2_mamba.ops.scan.reference import grid_scan_reference
+
+_CASES = {"small": ((3, 5), 2, 4, 1, 3), "long": ((11, 27), 1, 36, 2, 16)}
+"""Name to (grid, batch, channels, groups, d_state); lengths and widths that fill no chunk or vector evenly."""
+
+
+def largest_error(backend: ScanBackend, device: str) -> float:
+    """Largest error of output and gradients, each relative to the largest number of the tensor it is in.
+
+    Args:
+        backend: implementation to be checked.
+        device: torch device type to check it on.
+    """
+    return max(_error(backend, device, *case) for case in _CASES.values())
+
+
+def _error(
+    backend: ScanBackend, device: str, spatial: tuple[int, ...], batch: int, channels: int, groups: int, d_state: int
+) -> float:
+    length = torch.Size(spatial).numel()
+    orders = visiting_orders(spatial, cyclic_axis_orders(len(spatial)), 2 * len(spatial))
+    directions = len(orders)
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(device)
+
+    tensors = [
+        draw(batch, channels, length),
+        draw(batch, directions, channels, length),
+        -draw(directions, channels, d_state).exp(),
+        draw(batch, directions, groups, d_state, length),
+        draw(batch, directions, groups, d_state, length),
+        draw(directions, channels),
+        draw(directions, channels),
+    ]
+    dy = draw(batch, channels, length)
+    with torch.enable_grad():
+        leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+        expected = grid_scan_reference(*leaves, True, orders)
+        gradients = torch.autograd.grad(expected, leaves, dy)
+    scan = ScanArguments(*tensors, delta_softplus=True, orders=orders)
+    chunks = -(-length // CHUNK) if backend.saves_states else 0
+    y, states = torch.empty_like(dy), dy.new_empty(batch, directions, chunks, d_state, channels)
+    backend.forward(scan, y, states)
+    found = [torch.empty_like(tensor) for tensor in tensors]
+    found[3:5] = [torch.empty_like(t.transpose(-1, -2)).transpose(-1, -2) for t in tensors[3:5]]
+    backend.backward(scan, dy, states, tuple(found))
+    pairs = zip((expected.detach(), *gradients), (y, *found), strict=True)
+    return max(float((want - have).abs().max() / want.abs().max()) for want, have in pairs)
