@@ -98,7 +98,7 @@ class BackendRegistry:
         self._checked: dict[tuple[str, str], tuple[str | None, float | None]] = {}
 
     def refusal(self, name: str, call: Call) -> str | None:
-        """Why a backend cannot serve a call, or None; runs the self-check the first time that everything else allows it."""
+        """Why a backend cannot serve a call, or None; runs the self-check once everything else allows the backend."""
         backend = self.backends[name]
         return backend.unavailable(call.device) or backend.unsupported(call) or self._check(backend, call.device)[0]
 
@@ -107,8 +107,8 @@ class BackendRegistry:
 
         Args:
             call: device, dtype and size.
-            forced: a backend's name; without it the environment variable NNUNETV2_MAMBA_BACKEND counts, which leaves ops
-                alone that have no backend of that name while another op has.
+            forced: a backend's name; without it the environment variable NNUNETV2_MAMBA_BACKEND counts, which leaves
+                ops alone that have no backend of that name while another op has.
 
         Raises:
             BackendError: the forced backend is unknown or cannot run here.

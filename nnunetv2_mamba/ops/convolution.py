@@ -12,7 +12,7 @@ from nnunetv2_mamba.ops.backends import BackendRegistry, Call
 def causal_conv1d(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str | None = None, *, backend: str | None = None
 ) -> Tensor:
-    """Depthwise convolution that looks back only: y_t = sum_w weight[w] x_{t - W + 1 + w} + bias, zeros before the start.
+    """Depthwise convolution that looks back only: y_t = sum_w weight[w] x_{t-W+1+w} + bias, zeros before the start.
 
     A drop-in for `causal_conv1d.causal_conv1d_fn` without its state arguments.
 

@@ -1,4 +1,4 @@
-"""The `torch` backend: chunk after chunk, each solved at once by doubling; any device, any float dtype, memory O(chunk).
+"""The `torch` backend: chunk by chunk, each solved at once by doubling; any device, any float dtype, memory O(chunk).
 
 Doubling combines pairs (a, b) of h <- a h + b. Its products of decays never exceed one, unlike the quotients of
 cumulative products that a single cumsum would need, so large steps underflow to zero where they should.

@@ -8,12 +8,12 @@ from torch import Tensor
 from nnunetv2_mamba.ops.backends import Backend
 
 CHUNK = 32
-"""Steps between two saved states: the backward pass starts its recomputation from them. 1/32 of (batch, K, D, L, N)."""
+"""Steps between two saved states: the backward pass recomputes from them. 1/32 of (batch, K, D, L, N)."""
 
 
 @dataclass(frozen=True)
 class ScanArguments:
-    """Inputs of K directional scans over a flattened grid; any strides. Shapes as in `reference.grid_scan_reference`."""
+    """Inputs of K directional scans over a flattened grid, of any strides; shapes as in `grid_scan_reference`."""
 
     u: Tensor
     delta: Tensor
@@ -29,8 +29,8 @@ class ScanArguments:
 class ScanBackend(Backend, Protocol):
     """A backend of the scan: it fills tensors that were allocated for it.
 
-    Contract of `forward(scan, y, states)`: y (batch, D, L) is written in full; states (batch, K, chunks, N, D) receives the
-    state before each chunk of `CHUNK` visits, unless it has no chunks. Contract of `backward(scan, dy, states,
+    Contract of `forward(scan, y, states)`: y (batch, D, L) is written in full; states (batch, K, chunks, N, D) receives
+    the state before each chunk of `CHUNK` visits, unless it has no chunks. Contract of `backward(scan, dy, states,
     grads)`: grads (du, ddelta, dA, dB, dC, dD, ddelta_bias) are written in full, the last two whether or not D and the
     bias exist.
     """

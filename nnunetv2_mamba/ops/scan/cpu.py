@@ -42,7 +42,8 @@ class NumbaBackend:
         """Scan every direction of every sample; see `contract.ScanBackend`."""
         from nnunetv2_mamba.ops.scan.numba_kernels import LANES, LOG2E, scan_forward
 
-        u, delta, y_view = _positions_first(scan.u), _positions_first(scan.delta), _positions_first(y)
+        layout = _Layout(scan.delta)
+        u, delta, y_view = layout.read(scan.u), layout.read(scan.delta), layout.write(y)
         A2, B, C, D, bias = _parameters(scan)
         A2 = A2 * LOG2E
         orders, saved = scan.orders.numpy(), states.numpy()
@@ -55,6 +56,7 @@ class NumbaBackend:
                 )  # fmt: skip
 
         _run(share, _shares(scan, LANES)[0])
+        layout.finish()
 
     def backward(self, scan: ScanArguments, dy: Tensor, states: Tensor, grads: tuple[Tensor, ...]) -> None:
         """Write all gradients; see `contract.ScanBackend`."""
@@ -62,11 +64,12 @@ class NumbaBackend:
 
         du, ddelta, dA, dB, dC, dD, dbias = grads
         shares, parts = _shares(scan, LANES)
-        u, delta, dy_view = _positions_first(scan.u), _positions_first(scan.delta), _positions_first(dy)
-        du_view, ddelta_view = _positions_first(du), _positions_first(ddelta)
+        layout = _Layout(scan.delta)
+        u, delta, dy_view = layout.read(scan.u), layout.read(scan.delta), layout.read(dy)
+        du_view, ddelta_view = layout.write(du), layout.write(ddelta)
         A, B, C, D, bias = _parameters(scan)
         orders, saved = scan.orders.numpy(), states.numpy()
-        # Threads that share a sample add to dB and dC of their own; the parts are summed below, always in the same order.
+        # Threads that share a sample add to dB and dC of their own, summed below in an order that is always the same.
         parts_B, parts_C = (np.zeros((parts, *view.shape), np.float32) for view in (B, C))
         batch, (directions, d_state, channels) = u.shape[0], A.shape
         samples_A = np.empty((batch, directions, d_state, channels), np.float32)
@@ -82,6 +85,7 @@ class NumbaBackend:
                 )  # fmt: skip
 
         _run(share, shares)
+        layout.finish()
         for gradient, partial in ((dB, parts_B), (dC, parts_C)):
             torch.sum(torch.from_numpy(partial), 0, out=gradient.transpose(-1, -2))
         dA.copy_(torch.from_numpy(samples_A.sum(0)).transpose(-1, -2))
@@ -93,7 +97,7 @@ Share = tuple[int, int, int, int, int]
 
 
 def _shares(scan: ScanArguments, lanes: int) -> tuple[list[Share], int]:
-    """Work as (sample, part, group, first channel, channel after the last), and the number of parts a sample is cut into.
+    """Work as (sample, part, group, first channel, channel after the last), and how many parts a sample is cut into.
 
     Parts are multiples of the lane width within one group of B and C, as many as keep all threads busy.
     """
@@ -111,9 +115,33 @@ def _shares(scan: ScanArguments, lanes: int) -> tuple[list[Share], int]:
     ], parts
 
 
-def _positions_first(tensor: Tensor) -> np.ndarray:
-    """View (..., D, L) as an array (..., L, D) without a copy."""
-    return tensor.transpose(-1, -2).numpy()
+class _Layout:
+    """Views (..., D, L) as arrays (..., L, D), all in the one memory order that delta, the largest, is in.
+
+    Two orders mean two compiled versions of a kernel instead of one for every mixture; what differs is copied.
+    """
+
+    def __init__(self, delta: Tensor) -> None:
+        self.channels_fastest = delta.transpose(-1, -2).is_contiguous() or not delta.is_contiguous()
+        self._pending: list[tuple[Tensor, Tensor]] = []
+
+    def read(self, tensor: Tensor) -> np.ndarray:
+        """Array of a tensor that is only read."""
+        if self.channels_fastest:
+            return tensor.transpose(-1, -2).contiguous().numpy()
+        return tensor.contiguous().transpose(-1, -2).numpy()
+
+    def write(self, tensor: Tensor) -> np.ndarray:
+        """Array of a tensor that is written; complete after `finish`."""
+        array = self.read(tensor)
+        if array.ctypes.data != tensor.data_ptr():
+            self._pending.append((tensor, torch.from_numpy(array).transpose(-1, -2)))
+        return array
+
+    def finish(self) -> None:
+        """Copy what was written beside its tensor."""
+        for tensor, written in self._pending:
+            tensor.copy_(written)
 
 
 def _parameters(scan: ScanArguments) -> tuple[np.ndarray, ...]:

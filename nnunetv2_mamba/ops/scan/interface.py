@@ -26,7 +26,8 @@ def selective_scan(
     """Selective scan (S6) along a sequence, a drop-in for mamba_ssm's function of that meaning.
 
     h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t and y_t = <C_t, h_t> + D u_t, times SiLU(z_t) where z is given.
-    Computed in float32 (float64 where an input is) whatever autocast is in force. Source: Mamba, arXiv 2312.00752, alg. 2.
+    Computed in float32 (float64 where an input is) whatever autocast is in force.
+    Source: Mamba, arXiv 2312.00752, algorithm 2.
 
     Args:
         u: input (batch, D, L).
@@ -109,7 +110,9 @@ def cross_selective_scan(
     spatial = u.shape[2:]
     orders = cyclic_axis_orders(len(spatial)) if axis_orders is None else axis_orders
     if delta.shape[3:] != spatial:
-        raise ValueError(f"delta has shape {tuple(delta.shape)}; with u {tuple(u.shape)} it must be (batch, K, D, *spatial)")
+        raise ValueError(
+            f"delta has shape {tuple(delta.shape)}; with u {tuple(u.shape)} it must be (batch, K, D, *spatial)"
+        )
     y = _scan(
         u, delta, A, B.unsqueeze(2), C.unsqueeze(2), D, delta_bias, delta_softplus, orders, backend
     )  # fmt: skip
@@ -128,7 +131,7 @@ def _scan(
     axis_orders: tuple[AxisOrder, ...],
     backend: str | None,
 ) -> Tensor:
-    """Common part of both: u (batch, D, *spatial), delta (batch, K, D, *spatial), B and C (batch, K, G, N, *spatial)."""
+    """The part common to both: delta is (batch, K, D, *spatial), B and C are (batch, K, G, N, *spatial)."""
     spatial = u.shape[2:]
     _check_shapes(u, delta, A, B, C, D, delta_bias)
     tensors = (u, delta, A, B, C, D, delta_bias)
@@ -175,7 +178,9 @@ def _check_shapes(
     }
     for name, (tensor, shape) in expected.items():
         if tensor is not None and tuple(tensor.shape) != shape:
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)} where u {tuple(u.shape)} and A {tuple(A.shape)} ask for {shape}")
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}, not {shape} as u {tuple(u.shape)} and A {tuple(A.shape)} ask"
+            )
     if channels % groups:
         raise ValueError(f"{channels} channels cannot be shared out among {groups} groups of B and C")
     if not 1 <= d_state <= 256:

@@ -108,7 +108,7 @@ def _(dy, states, u, delta, A, B, C, D, delta_bias, delta_softplus, spatial, axi
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    *tensors, delta_softplus, spatial, axis_orders, save_states, backend = inputs
+    *tensors, delta_softplus, spatial, axis_orders, _, backend = inputs
     ctx.save_for_backward(output[1], *tensors)
     ctx.set_materialize_grads(False)
     ctx.static = (delta_softplus, spatial, axis_orders, backend)

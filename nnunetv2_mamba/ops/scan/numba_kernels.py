@@ -1,8 +1,8 @@
 """CPU kernels of the scan: one direction, one sample, a range of channels; no state tensor is ever written out.
 
-A vector lane is a channel, so that no step needs a sum across lanes but those of dB and dC. LANES channels are taken at a
-time and CHUNK steps at a time: a tile of an input is then 2 KiB, and all tiles of a kernel stay in the L1 cache. Inputs
-are indexed [position, channel] whatever their memory order is; numba compiles one version for each order it meets.
+A vector lane is a channel, so that no step needs a sum across lanes but those of dB and dC. LANES channels are taken at
+a time and CHUNK steps at a time: a tile of an input is then 2 KiB, and all tiles of a kernel stay in the L1 cache.
+Inputs are indexed [position, channel] whatever their memory order is.
 """
 
 import numpy as np
@@ -57,7 +57,8 @@ def scan_forward(u, delta, A2, B, C, D, bias, use_softplus, order, begin, end, a
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def scan_backward(
-    dy, states, u, delta, A, B, C, D, bias, use_softplus, order, begin, end, accumulate, du, ddelta, dA, dB, dC, dD, dbias
+    dy, states, u, delta, A, B, C, D, bias, use_softplus, order, begin, end, accumulate,
+    du, ddelta, dA, dB, dC, dD, dbias,
 ):  # fmt: skip
     """Gradients of `scan_forward`, recomputed chunk by chunk from the saved states, last chunk first.
 

@@ -98,7 +98,9 @@ def splat(typingctx, scalar):
     """The same float32 number in every lane."""
 
     def codegen(context, builder, signature, arguments):
-        single = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), arguments[0], ir.Constant(ir.IntType(32), 0))
+        single = builder.insert_element(
+            ir.Constant(_VECTOR, ir.Undefined), arguments[0], ir.Constant(ir.IntType(32), 0)
+        )
         zeros = ir.Constant(_INTEGERS, [0] * LANES)
         return builder.shuffle_vector(single, ir.Constant(_VECTOR, ir.Undefined), zeros)
 

@@ -10,25 +10,33 @@ from nnunetv2_mamba.ops.scan.numba_lanes import greater, power_of_two, smaller, 
 
 LOG2E = np.float32(math.log2(math.e))
 _F = np.float32
-_ROUNDING = _F(1.5 * 2**23)  # adding it leaves a float32 no bits below one, so subtracting it again rounds to an integer
+_ROUNDING = _F(
+    1.5 * 2**23
+)  # adding it leaves a float32 no bits below one, so subtracting it again rounds to an integer
 _SMALLEST, _LARGEST = _F(-126), _F(127)  # powers of two that are normal float32 numbers
-_C0, _C1, _C2, _C3, _C4, _C5 = (
-    _F(c) for c in Chebyshev.interpolate(np.exp2, 5, domain=[-0.5, 0.5]).convert(kind=Polynomial).coef
+
+# 2**f = 1 + f q(f): with the one kept apart, a step of zero decays nothing, however many of them follow one another.
+_C1, _C2, _C3, _C4, _C5, _C6 = (
+    _F(c)
+    for c in Chebyshev.interpolate(lambda f: np.expm1(f * np.log(2)) / f, 5, domain=[-0.5, 0.5])
+    .convert(kind=Polynomial)
+    .coef
 )
 _R3, _R5, _R7, _R9, _R11, _R13 = (_F(1 / n) for n in (3, 5, 7, 9, 11, 13))
 
 
 @njit(cache=True)
 def exp2(x):
-    """2**x with a relative error below 3e-7, clamped to the normal float32 range instead of reaching 0 or infinity."""
+    """2**x with a relative error below 2e-7, clamped to the normal float32 range instead of reaching 0 or infinity."""
     x = smaller(greater(x, splat(_SMALLEST)), splat(_LARGEST))
     whole = (x + splat(_ROUNDING)) - splat(_ROUNDING)
     f = x - whole
-    polynomial = splat(_C4) + f * splat(_C5)
+    polynomial = splat(_C5) + f * splat(_C6)
+    polynomial = splat(_C4) + f * polynomial
     polynomial = splat(_C3) + f * polynomial
     polynomial = splat(_C2) + f * polynomial
     polynomial = splat(_C1) + f * polynomial
-    polynomial = splat(_C0) + f * polynomial
+    polynomial = splat(_F(1)) + f * polynomial
     return polynomial * power_of_two(whole)
 
 

@@ -12,7 +12,8 @@ AxisOrder = tuple[int, ...]
 def cyclic_axis_orders(ndim: int) -> tuple[AxisOrder, ...]:
     """The axis permutations of SS2D and its N-D form: each axis is the fastest one exactly once.
 
-    For two axes this is ``((0, 1), (1, 0))``, row-major then column-major; for three ``((0, 1, 2), (2, 0, 1), (1, 2, 0))``.
+    For two axes this is ``((0, 1), (1, 0))``, row-major then column-major; for three it is
+    ``((0, 1, 2), (2, 0, 1), (1, 2, 0))``.
 
     Args:
         ndim: number of spatial axes.
@@ -41,10 +42,13 @@ def visiting_orders(spatial: tuple[int, ...], axis_orders: tuple[AxisOrder, ...]
     """
     for order in axis_orders:
         if sorted(order) != list(range(len(spatial))):
-            raise ValueError(f"axis order {order} is not a permutation of the {len(spatial)} axes of the grid {spatial}")
+            raise ValueError(
+                f"axis order {order} is not a permutation of the {len(spatial)} axes of the grid {spatial}"
+            )
     if directions not in (len(axis_orders), 2 * len(axis_orders)):
         raise ValueError(
-            f"{directions} directions do not fit {len(axis_orders)} axis orders; use as many, or twice as many to walk each both ways"
+            f"{directions} directions do not fit {len(axis_orders)} axis orders; "
+            "use as many, or twice as many to walk each both ways"
         )
     grid = torch.arange(torch.Size(spatial).numel()).reshape(spatial)
     forward = torch.stack([grid.permute(order).reshape(-1) for order in axis_orders])

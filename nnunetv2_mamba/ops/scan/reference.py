@@ -62,7 +62,7 @@ def grid_scan_reference(
 
 
 class ReferenceBackend:
-    """The specification as a backend; autograd itself differentiates it, so it takes no part in the op's backward pass."""
+    """The specification as a backend; autograd itself differentiates it, so it takes no part in the op."""
 
     name = "reference"
     saves_states = False

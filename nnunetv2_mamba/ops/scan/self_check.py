@@ -32,16 +32,17 @@ def _error(
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).to(device)
 
+    # u and delta lie channels-last, as in the networks: that is also the version of a kernel worth compiling first.
     tensors = [
-        draw(batch, channels, length),
-        draw(batch, directions, channels, length),
+        draw(batch, length, channels).transpose(1, 2),
+        draw(batch, directions, length, channels).transpose(2, 3),
         -draw(directions, channels, d_state).exp(),
         draw(batch, directions, groups, d_state, length),
         draw(batch, directions, groups, d_state, length),
         draw(directions, channels),
         draw(directions, channels),
     ]
-    dy = draw(batch, channels, length)
+    dy = draw(batch, length, channels).transpose(1, 2)
     with torch.enable_grad():
         leaves = [tensor.clone().requires_grad_() for tensor in tensors]
         expected = grid_scan_reference(*leaves, True, orders)
