@@ -150,8 +150,10 @@ class BackendRegistry:
         key = (backend.name, device)
         if key not in self._checked:
             # A backend that does not even run must cost a reason, not the training: whatever it raises is that reason.
+            # The first call may come from a prediction, under inference mode, where no gradient could be checked.
             try:
-                error = backend.self_check(device)
+                with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
+                    error = backend.self_check(device)
                 wrong = not error <= self.tolerance
                 reason = f"its self-check is off by {error:.1e} (allowed {self.tolerance:.0e})" if wrong else None
             except Exception as failure:

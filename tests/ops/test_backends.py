@@ -123,6 +123,13 @@ def test_the_self_check_runs_once():
     assert Counting.checks == 1
 
 
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_the_first_call_may_come_from_a_prediction(mode):
+    registry = _registry(ChunkedBackend())
+    with mode():
+        assert registry.select(CPU) == "torch"
+
+
 def test_a_self_check_that_is_not_a_number_is_no_pass():
     class NotANumber(ChunkedBackend):
         def self_check(self, device):

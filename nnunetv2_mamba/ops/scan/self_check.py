@@ -43,10 +43,9 @@ def _error(
         draw(directions, channels),
     ]
     dy = draw(batch, length, channels).transpose(1, 2)
-    with torch.enable_grad():
-        leaves = [tensor.clone().requires_grad_() for tensor in tensors]
-        expected = grid_scan_reference(*leaves, True, orders)
-        gradients = torch.autograd.grad(expected, leaves, dy)
+    leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+    expected = grid_scan_reference(*leaves, True, orders)
+    gradients = torch.autograd.grad(expected, leaves, dy)
     scan = ScanArguments(*tensors, delta_softplus=True, orders=orders)
     chunks = -(-length // CHUNK) if backend.saves_states else 0
     y, states = torch.empty_like(dy), dy.new_empty(batch, directions, chunks, d_state, channels)
