@@ -8,8 +8,9 @@ reason, kept for ``nnunetv2_mamba doctor`` and repeated in the error when somebo
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import torch
 
@@ -60,6 +61,9 @@ class Backend(Protocol):
         ...
 
 
+AnyBackend = TypeVar("AnyBackend", bound=Backend)
+
+
 @dataclass(frozen=True)
 class Decision:
     """What became of one backend of one op.
@@ -79,7 +83,7 @@ class Decision:
     error: float | None = None
 
 
-class BackendRegistry:
+class BackendRegistry(Generic[AnyBackend]):
     """The backends of one op in order of preference.
 
     Args:
@@ -90,7 +94,7 @@ class BackendRegistry:
 
     _known: ClassVar[set[str]] = set()
 
-    def __init__(self, op: str, backends: Sequence[Backend], tolerance: float = 1e-4) -> None:
+    def __init__(self, op: str, backends: Sequence[AnyBackend], tolerance: float = 1e-4) -> None:
         self.op = op
         self.backends = {backend.name: backend for backend in backends}
         self._known.update(self.backends)
@@ -125,15 +129,14 @@ class BackendRegistry:
 
     def explain(self, call: Call) -> list[Decision]:
         """What becomes of every backend for a call, in order of preference."""
-        try:
-            chosen, forced_error = self.select(call), None
-        except BackendError as error:
-            chosen, forced_error = None, str(error)
+        chosen: str | None = None
+        with suppress(BackendError):  # the variable forces one that cannot run: then none is chosen
+            chosen = self.select(call)
         decisions = []
         for name, backend in self.backends.items():
             reason = self.refusal(name, call)
             verdict = "chosen" if name == chosen else f"rejected: {reason}" if reason else "works, not preferred"
-            if forced_error and reason is None:
+            if chosen is None and reason is None:
                 verdict = "works, but the variable forces another"
             error = self._checked.get((backend.name, call.device), (None, None))[1]
             decisions.append(Decision(self.op, name, name == chosen, verdict, error))
@@ -146,7 +149,7 @@ class BackendRegistry:
             raise BackendError(f"{how}{name}: {self.op} cannot use it here because {reason}")
         return name
 
-    def _check(self, backend: Backend, device: str) -> tuple[str | None, float | None]:
+    def _check(self, backend: AnyBackend, device: str) -> tuple[str | None, float | None]:
         key = (backend.name, device)
         if key not in self._checked:
             # A backend that does not even run must cost a reason, not the training: whatever it raises is that reason.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, silu
 
-from nnunetv2_mamba.ops.backends import BackendRegistry, Call
+from nnunetv2_mamba.ops.backends import Backend, BackendRegistry, Call
 
 
 def causal_conv1d(
@@ -102,11 +102,11 @@ class CausalConv1dBackend:
     def _error(kernel, device: str, length: int) -> float:
         generator = torch.Generator().manual_seed(0)
         shapes = ((2, 8, length), (8, 4), (8,))
-        inputs = [torch.randn(shape, generator=generator).to(device).requires_grad_() for shape in shapes]
+        x, weight, bias = (torch.randn(shape, generator=generator).to(device).requires_grad_() for shape in shapes)
         results = []
-        for y in (_depthwise(*inputs, "silu"), kernel(*inputs, activation="silu")):
-            results.append([y, *torch.autograd.grad(y.sum(), inputs)])
+        for y in (_depthwise(x, weight, bias, "silu"), kernel(x, weight, bias, activation="silu")):
+            results.append([y, *torch.autograd.grad(y.sum(), (x, weight, bias))])
         return max(float((a - b).abs().max() / (a.abs().max() + 1e-6)) for a, b in zip(*results, strict=True))
 
 
-REGISTRY = BackendRegistry("causal_conv1d", [CausalConv1dBackend(), DepthwiseBackend()])
+REGISTRY: BackendRegistry[Backend] = BackendRegistry("causal_conv1d", [CausalConv1dBackend(), DepthwiseBackend()])

@@ -50,12 +50,13 @@ def selective_scan(
     """
     if u.ndim != 3:
         raise ValueError(f"u has shape {tuple(u.shape)}; selective_scan wants (batch, D, L)")
-    grouped = [t.unsqueeze(1) if t.ndim == 3 else t for t in (B, C)]
+    B, C = (t.unsqueeze(1) if t.ndim == 3 else t for t in (B, C))
     y = _scan(
         u,
         delta.unsqueeze(1),
         A.unsqueeze(0),
-        *(t.unsqueeze(1) for t in grouped),
+        B.unsqueeze(1),
+        C.unsqueeze(1),
         None if D is None else D.unsqueeze(0),
         None if delta_bias is None else delta_bias.unsqueeze(0),
         delta_softplus,

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from nnunetv2_mamba.ops.backends import Call
+from nnunetv2_mamba.ops.scan.contract import ScanArguments
 
 
 def grid_scan_reference(
@@ -62,7 +63,7 @@ def grid_scan_reference(
 
 
 class ReferenceBackend:
-    """The specification as a backend; autograd itself differentiates it, so it takes no part in the op."""
+    """The specification as a backend; autograd itself differentiates it, so the op is passed by where it is chosen."""
 
     name = "reference"
     saves_states = False
@@ -78,3 +79,15 @@ class ReferenceBackend:
     def self_check(self, device: str) -> float:
         """It is what the others are compared with."""
         return 0.0
+
+    def forward(self, scan: ScanArguments, y: Tensor, states: Tensor) -> None:
+        """Write y; see `contract.ScanBackend`."""
+        y.copy_(
+            grid_scan_reference(
+                scan.u, scan.delta, scan.A, scan.B, scan.C, scan.D, scan.delta_bias, scan.delta_softplus, scan.orders
+            )
+        )
+
+    def backward(self, scan: ScanArguments, dy: Tensor, states: Tensor, grads: tuple[Tensor, ...]) -> None:
+        """Autograd's part."""
+        raise NotImplementedError("the reference is differentiated by autograd; call grid_scan_reference")

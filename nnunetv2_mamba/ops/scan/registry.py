@@ -2,8 +2,11 @@
 
 from nnunetv2_mamba.ops.backends import BackendRegistry
 from nnunetv2_mamba.ops.scan.chunked import ChunkedBackend
+from nnunetv2_mamba.ops.scan.contract import ScanBackend
 from nnunetv2_mamba.ops.scan.cpu import NumbaBackend
 from nnunetv2_mamba.ops.scan.mamba_ssm_backend import MambaSsmBackend
 from nnunetv2_mamba.ops.scan.reference import ReferenceBackend
 
-REGISTRY = BackendRegistry("selective_scan", [MambaSsmBackend(), NumbaBackend(), ChunkedBackend(), ReferenceBackend()])
+REGISTRY: BackendRegistry[ScanBackend] = BackendRegistry(
+    "selective_scan", [MambaSsmBackend(), NumbaBackend(), ChunkedBackend(), ReferenceBackend()]
+)

@@ -33,7 +33,7 @@ def _error(
         return torch.randn(shape, generator=generator).to(device)
 
     # u and delta lie channels-last, as in the networks: that is also the version of a kernel worth compiling first.
-    tensors = [
+    tensors = (
         draw(batch, length, channels).transpose(1, 2),
         draw(batch, directions, length, channels).transpose(2, 3),
         -draw(directions, channels, d_state).exp(),
@@ -41,12 +41,13 @@ def _error(
         draw(batch, directions, groups, d_state, length),
         draw(directions, channels),
         draw(directions, channels),
-    ]
+    )
     dy = draw(batch, length, channels).transpose(1, 2)
-    leaves = [tensor.clone().requires_grad_() for tensor in tensors]
-    expected = grid_scan_reference(*leaves, True, orders)
+    u, delta, A, B, C, D, bias = leaves = tuple(tensor.clone().requires_grad_() for tensor in tensors)
+    expected = grid_scan_reference(u, delta, A, B, C, D, bias, True, orders)
     gradients = torch.autograd.grad(expected, leaves, dy)
-    scan = ScanArguments(*tensors, delta_softplus=True, orders=orders)
+    u, delta, A, B, C, D, bias = tensors
+    scan = ScanArguments(u, delta, A, B, C, D, bias, True, orders)
     chunks = -(-length // CHUNK) if backend.saves_states else 0
     y, states = torch.empty_like(dy), dy.new_empty(batch, directions, chunks, d_state, channels)
     backend.forward(scan, y, states)
