@@ -47,14 +47,16 @@ def grid_scan_reference(
         delta = softplus(delta)
     per_group = u.shape[1] // B.shape[2]
     y = torch.zeros_like(u)
+    inputs = u.unsqueeze(-2).unbind(-1)
     for k, order in enumerate(orders.tolist()):
+        steps, drives, readouts = (t[:, k].unbind(-1) for t in (delta, B, C))
         h = u.new_zeros(u.shape[0], u.shape[1], A.shape[-1])
         visited = []
         for position in order:
-            step = delta[:, k, :, position, None]
-            drive = B[:, k, :, :, position].repeat_interleave(per_group, dim=1)
-            readout = C[:, k, :, :, position].repeat_interleave(per_group, dim=1)
-            h = torch.exp(step * A[k]) * h + step * drive * u[:, :, position, None]
+            step = steps[position].unsqueeze(-1)
+            drive = drives[position].repeat_interleave(per_group, dim=1)
+            readout = readouts[position].repeat_interleave(per_group, dim=1)
+            h = torch.exp(step * A[k]) * h + step * drive * inputs[position].transpose(1, 2)
             visited.append((readout * h).sum(-1))
         y = y.index_add(2, torch.tensor(order, device=u.device), torch.stack(visited, dim=-1))
         if D is not None:
