@@ -1,0 +1,61 @@
+"""Which devices there are, and which implementation of each op they would get."""
+
+import os
+
+from nnunetv2_mamba.doctor.finding import Finding, Status
+
+BACKEND_VARIABLE = "NNUNETV2_MAMBA_BACKEND"
+
+
+def device_types() -> list[str]:
+    """Device types that torch can use here, the fastest first."""
+    import torch
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [device for device, there in available.items() if there]
+
+
+def check_devices() -> list[Finding]:
+    """One finding a device type."""
+    import torch
+
+    names = {
+        "cuda": lambda: ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())),
+        "mps": lambda: "Apple GPU",
+        "cpu": lambda: f"{torch.get_num_threads()} threads",
+    }
+    findings = [Finding(Status.OK, f"{device}: {names[device]()}") for device in device_types()]
+    if torch.version.cuda and not torch.cuda.is_available():
+        text = f"torch was built for CUDA {torch.version.cuda}, but finds no usable GPU: train with -device cpu"
+        findings.append(Finding(Status.OK, text))
+    return findings
+
+
+def check_backends() -> list[Finding]:
+    """Every backend of every op on every device: chosen or rejected and why, with the error of its self-check."""
+    from nnunetv2_mamba.ops import explain
+
+    return [finding for device in device_types() for finding in judge(device, explain(device))]
+
+
+def judge(device: str, decisions: list) -> list[Finding]:
+    """Findings from what became of the backends on one device.
+
+    Args:
+        device: torch device type.
+        decisions: `nnunetv2_mamba.ops.Decision`, of any number of ops.
+    """
+    findings = []
+    for decision in decisions:
+        text = f"{decision.op} on {device}: {decision.backend}: {decision.reason}"
+        if decision.error is not None:
+            text += f" (self-check: largest relative error {decision.error:.1e})"
+        slow = decision.chosen and decision.backend == "reference"
+        remedy = "pip install --force-reinstall numba, or see above why the faster backends are out" if slow else ""
+        findings.append(Finding(Status.WARN if slow else Status.OK, text + (", and slow" if slow else ""), remedy))
+    served = {decision.op for decision in decisions if decision.chosen}
+    for op in dict.fromkeys(decision.op for decision in decisions if decision.op not in served):
+        forced = os.environ.get(BACKEND_VARIABLE)
+        text = f"{op} on {device}: no backend can serve it" + (f" while {BACKEND_VARIABLE}={forced}" if forced else "")
+        findings.append(Finding(Status.FAIL, text, f"unset {BACKEND_VARIABLE}" if forced else "pip install -U torch"))
+    return findings

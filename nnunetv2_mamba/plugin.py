@@ -1,0 +1,58 @@
+"""How nnU-Net finds trainer classes, and how ours get among them; the only module that knows.
+
+nnU-Net 2.8 imports every module below its own trainer folder until one has the wanted name, then those of each folder
+in the environment variable nnUNet_extTrainer. Here, names are file names: one trainer a file, named like the class.
+Nothing in this module imports torch or nnunetv2, so that a mistyped name is answered at once.
+"""
+
+import importlib.util
+import os
+import re
+from pathlib import Path
+
+from nnunetv2_mamba.trainers import __path__ as TRAINERS_PATH
+
+AUTOLOAD_VARIABLE = "NNUNETV2_MAMBA_AUTOLOAD"
+EXTERNAL_VARIABLE = "nnUNet_extTrainer"
+
+
+def trainers_folder() -> Path:
+    """The folder of our trainers, in a wheel and in an editable installation alike."""
+    return Path(TRAINERS_PATH[0])
+
+
+def trainer_names() -> list[str]:
+    """Our trainers as ``-tr`` takes them, in alphabetical order."""
+    return sorted(file.stem for file in trainers_folder().glob("nnUNetTrainer*.py"))
+
+
+def external_folders() -> list[Path]:
+    """The folders in nnUNet_extTrainer, in the order in which nnU-Net searches them."""
+    return [Path(folder) for folder in os.environ.get(EXTERNAL_VARIABLE, "").split(os.pathsep) if folder.strip()]
+
+
+def expose_trainers() -> None:
+    """Make nnU-Net find our trainers in this process and its children, whatever NNUNETV2_MAMBA_AUTOLOAD says."""
+    folders = dict.fromkeys([*external_folders(), trainers_folder()])
+    os.environ[EXTERNAL_VARIABLE] = os.pathsep.join(map(str, folders))
+
+
+def nnunet_folder() -> Path | None:
+    """Where the package nnunetv2 lies, or None where there is none."""
+    spec = importlib.util.find_spec("nnunetv2")
+    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
+
+
+def may_exist(trainer: str) -> bool:
+    """Whether nnU-Net's look-up could find a trainer: False only when no file it searches can define that name.
+
+    Files are read, not imported. A star import may bring in any name, so that a folder with one leaves it to nnU-Net.
+
+    Args:
+        trainer: class name as given to ``-tr``.
+    """
+    stock = nnunet_folder()
+    folders = [*external_folders(), trainers_folder(), *([stock / "training" / "nnUNetTrainer"] if stock else [])]
+    named = re.compile(rf"\b{re.escape(trainer)}\b|^\s*from\s.*\simport\s+\*", re.MULTILINE)
+    files = (file for folder in folders for file in folder.rglob("*.py"))
+    return any(named.search(file.read_text(encoding="utf-8", errors="replace")) for file in files)

@@ -1,0 +1,152 @@
+"""The command line: what is handed over to nnU-Net, and what is refused in one sentence."""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from nnunetv2_mamba import cli, doctor, plugin
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch, tmp_path):
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        (tmp_path / variable).mkdir()
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    (tmp_path / "nnUNet_raw" / "Dataset007_Toy").mkdir()
+    monkeypatch.delenv("nnUNet_extTrainer", raising=False)
+    monkeypatch.setattr(sys, "argv", ["nnUNetv2_mamba"])
+
+
+@dataclass
+class Example:
+    """One line about it.
+
+    Everything else is not for --help.
+    """
+
+    number: int = field(metadata=cli.option("a number", "-n"))
+    out: Path = field(default=Path("here"), metadata={"help": "a folder"})
+    names: list[str] | None = field(default=None, metadata=cli.option("some names", nargs="+"))
+    loud_one: bool = field(default=False, metadata=cli.option("a switch"))
+
+
+def test_fields_become_options():
+    assert cli.parse(Example, "example", ["-n", "3"]) == Example(3, Path("here"), None, False)
+    words = ["-n", "3", "--out", "there", "--names", "a", "b", "--loud-one"]
+    assert cli.parse(Example, "example", words) == Example(3, Path("there"), ["a", "b"], True)
+
+
+def test_fields_become_help(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.parse(Example, "example", ["--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "a folder (default: here)" in text
+    assert "One line about it." in text
+    assert "Everything else" not in text
+
+
+@pytest.mark.parametrize("words", [[], ["-n", "three"], ["-n", "3", "--unknown"]])
+def test_wrong_options_are_refused(words):
+    with pytest.raises(SystemExit) as stop:
+        cli.parse(Example, "example", words)
+    assert stop.value.code == 2
+
+
+def test_an_unknown_command_gets_the_list():
+    with pytest.raises(SystemExit, match="trian: no such command, only train, predict, plan, demo, doctor, trainers"):
+        cli.main(["trian"])
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+def test_help_lists_every_command(capsys, arguments):
+    assert cli.main(arguments) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_a_dataclass_that_runs(name):
+    module, _, attribute = cli.COMMANDS[name][0].partition(":")
+    command = getattr(__import__(module, fromlist=[attribute]), attribute)
+    assert callable(command.run)
+    assert command.__dataclass_fields__.keys() or name == "doctor"
+
+
+def test_trainers_are_listed_as_nnunet_wants_them(capsys):
+    assert cli.main(["trainers"]) == 0
+    assert capsys.readouterr().out.split() == plugin.trainer_names()
+    assert cli.main(["trainers", "--folder"]) == 0
+    assert Path(capsys.readouterr().out.strip(), "nnUNetTrainerS3Mamba.py").is_file()
+
+
+TRAIN_ENTRY = "nnunetv2.run.run_training.run_training_entry"
+PREDICT_ENTRY = "nnunetv2.inference.predict_from_raw_data.predict_entry_point"
+
+
+@pytest.mark.parametrize(
+    ("command", "entry", "arguments"),
+    [
+        (
+            "train",
+            "nnunetv2.run.run_training.run_training_entry",
+            ["7", "2d", "0", "-tr", "nnUNetTrainerS3Mamba", "--c"],
+        ),
+        ("train", TRAIN_ENTRY, ["-h"]),
+        (
+            "predict",
+            "nnunetv2.inference.predict_from_raw_data.predict_entry_point",
+            ["-d", "7", "-i", "a", "-o", "b c"],
+        ),
+    ],
+)
+def test_nnunet_gets_the_arguments_untouched(monkeypatch, command, entry, arguments):
+    seen = []
+    monkeypatch.setattr(entry, lambda: seen.append((sys.argv[1:], os.environ["nnUNet_extTrainer"])))
+    monkeypatch.setenv("NNUNETV2_MAMBA_AUTOLOAD", "0")
+    assert cli.main([command, *arguments]) == 0
+    assert seen == [(arguments, str(plugin.trainers_folder()))]
+
+
+@pytest.mark.parametrize("words", [["-tr", "nnUNetTrainerS3Mambo"], ["-tr=nnUNetTrainerS3Mambo"]])
+def test_an_unknown_trainer_gets_the_list_before_nnunet_starts(monkeypatch, words):
+    monkeypatch.setattr(cli.Train, "entry", lambda self: pytest.fail("nnU-Net was started"))
+    with pytest.raises(SystemExit, match=r"-tr nnUNetTrainerS3Mambo: .* ours are .*nnUNetTrainerS3Mamba"):
+        cli.main(["train", "7", "2d", "0", *words])
+
+
+@pytest.mark.parametrize("words", [["train", "8", "2d", "0"], ["predict", "-i", "a", "-o", "b", "-d", "8", "-c", "2d"]])
+def test_a_missing_dataset_gets_nnunets_own_message(words):
+    with pytest.raises(SystemExit, match="Could not find a dataset with the ID 8"):
+        cli.main(words)
+
+
+def test_a_torchvision_that_would_end_the_look_up_is_refused_with_the_remedy(monkeypatch):
+    broken = doctor.Finding(doctor.Status.FAIL, "torchvision does not import", "pip install something")
+    monkeypatch.setattr(doctor, "check_torchvision", lambda: broken)
+    with pytest.raises(SystemExit, match=r"-tr nnUNetTrainerVMUNet: .*torchvision does not import; pip install"):
+        cli.main(["train", "7", "2d", "0", "-tr", "nnUNetTrainerVMUNet"])
+
+
+def test_plan_hands_its_options_over(monkeypatch, capsys):
+    seen = []
+
+    def derive(*arguments):
+        seen.append(arguments)
+        return Path("folder/nnUNetPlans_VMUNet.json")
+
+    monkeypatch.setattr("nnunetv2_mamba.plans.derive.derive_plans_file", derive)
+    assert cli.main(["plan", "-d", "7", "--network", "VMUNet", "-c", "2d"]) == 0
+    assert seen == [("7", "nnUNetPlans", "VMUNet", ["2d"], None)]
+    assert "nnUNetv2_train 7 CONFIGURATION FOLD -p nnUNetPlans_VMUNet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("dataset", "sentence"), [("7", "nnUNetPlans.json does not exist"), ("8", "Could not find a dataset with the ID 8")]
+)
+def test_plan_refuses_what_is_not_there(dataset, sentence):
+    with pytest.raises(SystemExit, match=sentence):
+        cli.main(["plan", "-d", dataset])
