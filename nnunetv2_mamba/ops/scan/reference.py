@@ -56,7 +56,7 @@ def grid_scan_reference(
             step = steps[position].unsqueeze(-1)
             drive = drives[position].repeat_interleave(per_group, dim=1)
             readout = readouts[position].repeat_interleave(per_group, dim=1)
-            h = torch.exp(step * A[k]) * h + step * drive * inputs[position].transpose(1, 2)
+            h = torch.exp(step * A[k]) * h + step * drive * inputs[position]
             visited.append((readout * h).sum(-1))
         y = y.index_add(2, torch.tensor(order, device=u.device), torch.stack(visited, dim=-1))
         if D is not None:
