@@ -1,0 +1,98 @@
+"""S3-Mamba."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch import nn
+
+from nnunetv2_mamba.architectures._vss_unet import PerStage, VSSUNet, strides_per_axis
+from nnunetv2_mamba.building_blocks.layout import spatial_dims
+from nnunetv2_mamba.building_blocks.tcma import TCMA
+from nnunetv2_mamba.building_blocks.vss_block import EnVSSBlock
+
+PUBLISHED_BUDGET = {"reduction": 32}
+"""Arguments that meet the published 27.58 M parameters; the paper does not state the reduction."""
+
+
+class S3Mamba(VSSUNet):
+    """S3-Mamba in 2-D, and our extension of it to 3-D: VM-UNet with EnVSS blocks and TCMA.
+
+    Each part has a switch, so that it can be taken out on its own: without TCMA and channel attention but with the
+    depthwise convolution it is VM-UNet. Source: S3-Mamba, arXiv 2412.14546, with our choices where it is silent
+    (docs/s3-mamba.md).
+
+    Args:
+        input_channels: channels of the image.
+        num_classes: channels of the logits.
+        features_per_stage: width of each stage, finest first.
+        strides: per stage a number or one per axis: ones, the patch size, the mergings; one entry more than stages.
+        n_blocks_per_stage: blocks of each encoder stage, finest first.
+        n_blocks_per_stage_decoder: blocks of each decoder stage, coarsest first.
+        conv_op: `nn.Conv2d` or `nn.Conv3d`.
+        d_state: state size of the scans.
+        drop_path_rate: rate of the deepest blocks.
+        finest_skip: whether the skip of the finest level, which VM-UNet drops, is used.
+        tcma: whether there is TCMA; the side outputs then are its modulated masks.
+        channel_attention: whether blocks contain `EnCFBlock`.
+        reduction: of the channel attention; 32 is `PUBLISHED_BUDGET`.
+        depthwise_conv: whether blocks keep VM-UNet's depthwise convolution.
+        side_heads: whether 1x1 heads for deep supervision are built; only without TCMA.
+        deep_supervision: whether side outputs are returned; needs TCMA or ``side_heads``.
+
+    Raises:
+        ValueError: lengths of the arguments do not fit, TCMA and side heads are both asked for, or deep supervision has
+            neither.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        features_per_stage: Sequence[int] = (96, 192, 384, 768),
+        strides: Sequence[PerStage] = (1, 4, 2, 2, 2),
+        n_blocks_per_stage: PerStage = (2, 2, 2, 2),
+        n_blocks_per_stage_decoder: PerStage = (2, 2, 2, 1),
+        conv_op: type[nn.Module] = nn.Conv2d,
+        d_state: int = 16,
+        drop_path_rate: float = 0.2,
+        finest_skip: bool = False,
+        tcma: bool = True,
+        channel_attention: bool = True,
+        reduction: int = 16,
+        depthwise_conv: bool = False,
+        side_heads: bool = False,
+        deep_supervision: bool = False,
+    ) -> None:
+        if tcma and side_heads:
+            raise ValueError(
+                "tcma and side_heads are both True; with TCMA its masks are the side outputs, so drop side_heads"
+            )
+        per_axis = strides_per_axis(strides, len(features_per_stage), spatial_dims(conv_op))
+        attention = TCMA(input_channels, num_classes, features_per_stage, per_axis, conv_op) if tcma else None
+        super().__init__(
+            input_channels,
+            num_classes,
+            features_per_stage,
+            per_axis,
+            n_blocks_per_stage,
+            n_blocks_per_stage_decoder,
+            conv_op,
+            partial(_make_block, conv_op, d_state, depthwise_conv, channel_attention, reduction),
+            drop_path_rate,
+            finest_skip,
+            side_heads,
+            attention,
+            deep_supervision,
+        )
+
+
+def _make_block(
+    conv_op: type[nn.Module],
+    d_state: int,
+    depthwise_conv: bool,
+    channel_attention: bool,
+    reduction: int,
+    channels: int,
+    drop_path_rate: float,
+) -> EnVSSBlock:
+    return EnVSSBlock(channels, conv_op, d_state, drop_path_rate, depthwise_conv, channel_attention, reduction)

@@ -1,0 +1,69 @@
+"""VM-UNet."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch import nn
+
+from nnunetv2_mamba.architectures._vss_unet import PerStage, VSSUNet
+from nnunetv2_mamba.building_blocks.vss_block import VSSBlock
+
+
+class VMUNet(VSSUNet):
+    """VM-UNet in 2-D, and our extension of it to 3-D.
+
+    The defaults are the published configuration: VMUNet(3, 1) has 27,427,561 parameters. Source: VM-UNet, arXiv
+    2402.02491. Unlike the published code it takes any number of channels and returns logits.
+
+    Args:
+        input_channels: channels of the image.
+        num_classes: channels of the logits.
+        features_per_stage: width of each stage, finest first.
+        strides: per stage a number or one per axis: ones, the patch size, the mergings; one entry more than stages.
+        n_blocks_per_stage: blocks of each encoder stage, finest first.
+        n_blocks_per_stage_decoder: blocks of each decoder stage, coarsest first.
+        conv_op: `nn.Conv2d` or `nn.Conv3d`.
+        d_state: state size of the scans.
+        drop_path_rate: rate of the deepest blocks.
+        finest_skip: whether the skip of the finest level, which the published network drops, is used.
+        side_heads: whether 1x1 heads for deep supervision are built, which the published network lacks.
+        deep_supervision: whether side outputs are returned; needs ``side_heads``.
+
+    Raises:
+        ValueError: lengths of the arguments do not fit, or deep supervision lacks side heads.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        features_per_stage: Sequence[int] = (96, 192, 384, 768),
+        strides: Sequence[PerStage] = (1, 4, 2, 2, 2),
+        n_blocks_per_stage: PerStage = (2, 2, 2, 2),
+        n_blocks_per_stage_decoder: PerStage = (2, 2, 2, 1),
+        conv_op: type[nn.Module] = nn.Conv2d,
+        d_state: int = 16,
+        drop_path_rate: float = 0.2,
+        finest_skip: bool = False,
+        side_heads: bool = False,
+        deep_supervision: bool = False,
+    ) -> None:
+        super().__init__(
+            input_channels,
+            num_classes,
+            features_per_stage,
+            strides,
+            n_blocks_per_stage,
+            n_blocks_per_stage_decoder,
+            conv_op,
+            partial(_make_block, conv_op, d_state),
+            drop_path_rate,
+            finest_skip,
+            side_heads,
+            None,
+            deep_supervision,
+        )
+
+
+def _make_block(conv_op: type[nn.Module], d_state: int, channels: int, drop_path_rate: float) -> VSSBlock:
+    return VSSBlock(channels, conv_op, d_state, drop_path_rate)

@@ -1,0 +1,33 @@
+"""Instance normalisation that also takes grids of a single position."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def instance_normalise(x: Tensor) -> Tensor:
+    """Give every sample and channel of x (B, C, *spatial) zero mean and unit variance over space.
+
+    A single position becomes 0, where `torch.nn.functional.instance_norm` raises: the coarsest level of a small patch
+    has just one.
+    """
+    flat = x.flatten(2)
+    return F.layer_norm(flat, flat.shape[-1:]).reshape(x.shape)
+
+
+class InstanceNorm(nn.Module):
+    """`instance_normalise` with a learnable weight and bias per channel.
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise x (B, C, *spatial)."""
+        shape = (-1, *(1,) * (x.ndim - 2))
+        return instance_normalise(x) * self.weight.view(shape) + self.bias.view(shape)

@@ -1,0 +1,97 @@
+"""The N-D form of VMamba's 2-D selective scan module."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nnunetv2_mamba.building_blocks.layout import channels_first, channels_last, spatial_dims
+from nnunetv2_mamba.ops import cross_selective_scan
+from nnunetv2_mamba.ops.scan.contract import CHUNK
+
+
+class SSND(nn.Module):
+    """SS2D of VMamba v0 on grids of any dimension: a gated selective scan in 2 * ndim directions, summed.
+
+    Parameters carry VMamba's names and shapes, with its K = 4 directions generalised to K = 2 * ndim: each axis is the
+    innermost one once, walked both ways, all forward walks first. Every projection is pointwise and hence computed
+    once, in grid order, for all directions. Source: VMamba, arXiv 2401.10166, sec. 4.2; the N-D form is ours.
+
+    Args:
+        channels: C, width of input and output.
+        conv_op: `nn.Conv2d` or `nn.Conv3d`; sets the number of spatial axes.
+        d_state: N, state size of each of the 2C inner channels.
+        depthwise_conv: whether a 3x3 depthwise convolution precedes the scan; without it SiLU follows in_proj.
+    """
+
+    def __init__(
+        self, channels: int, conv_op: type[nn.Module] = nn.Conv2d, d_state: int = 16, depthwise_conv: bool = True
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.d_inner = 2 * channels
+        self.d_state = d_state
+        self.dt_rank = math.ceil(channels / 16)
+        self.directions = 2 * spatial_dims(conv_op)
+        directions, inner = self.directions, self.d_inner
+        self.in_proj = nn.Linear(channels, 2 * inner, bias=False)
+        # The name says 2d in any dimension: it is VMamba's, and pretrained weights are matched by name.
+        self.conv2d = conv_op(inner, inner, 3, padding=1, groups=inner) if depthwise_conv else None
+        self.x_proj_weight = nn.Parameter(torch.empty(directions, self.dt_rank + 2 * d_state, inner))
+        self.dt_projs_weight = nn.Parameter(torch.empty(directions, inner, self.dt_rank))
+        self.dt_projs_bias = nn.Parameter(torch.empty(directions, inner))
+        self.A_logs = nn.Parameter(torch.empty(directions * inner, d_state))
+        self.Ds = nn.Parameter(torch.empty(directions * inner))
+        self.out_norm = nn.LayerNorm(inner)
+        self.out_proj = nn.Linear(inner, channels, bias=False)
+        self.reset_scan_parameters()
+
+    @torch.no_grad()
+    def reset_scan_parameters(self, dt_min: float = 1e-3, dt_max: float = 0.1) -> None:
+        """Mamba's start: A = -(1..N) in every channel, D = 1, step sizes spread log-uniformly over [dt_min, dt_max]."""
+        nn.init.uniform_(self.x_proj_weight, -(self.d_inner**-0.5), self.d_inner**-0.5)
+        nn.init.uniform_(self.dt_projs_weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
+        log_dt = torch.empty_like(self.dt_projs_bias).uniform_(math.log(dt_min), math.log(dt_max))
+        dt = log_dt.exp().clamp(min=1e-4)
+        self.dt_projs_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
+        self.A_logs.copy_(torch.arange(1, self.d_state + 1, dtype=torch.float32).log().expand_as(self.A_logs))
+        self.Ds.fill_(1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix the tokens x (B, *spatial, C) along all directions; same shape out."""
+        u, z = self.in_proj(x).chunk(2, dim=-1)
+        if self.conv2d is not None:
+            u = channels_last(self.conv2d(channels_first(u)))
+        y = self.scan(F.silu(u))
+        return self.out_proj(self.out_norm(y) * F.silu(z))
+
+    def scan(self, u: Tensor) -> Tensor:
+        """Sum of the directional scans of u (B, *spatial, 2C), each with its own projections; same shape out."""
+        batch, *spatial, inner = u.shape
+        directions, d_state = self.directions, self.d_state
+        projected = F.linear(u.reshape(batch, -1, inner), self.x_proj_weight.flatten(0, 1))
+        low_rank, B, C = projected.unflatten(-1, (directions, -1)).split([self.dt_rank, d_state, d_state], dim=-1)
+        # (B, K, L, D): the scan reads this largest of its inputs with the channel fastest.
+        delta = torch.matmul(low_rank.transpose(1, 2), self.dt_projs_weight.transpose(1, 2))
+        # The op answers in the dtype of u, and the sum over directions can leave the range of float16.
+        u = u.to(torch.promote_types(u.dtype, torch.float32))
+        y = cross_selective_scan(
+            channels_first(u),
+            delta.transpose(2, 3).unflatten(-1, spatial),
+            -torch.exp(self.A_logs).unflatten(0, (directions, inner)),
+            B.permute(0, 2, 3, 1).unflatten(-1, spatial),
+            C.permute(0, 2, 3, 1).unflatten(-1, spatial),
+            self.Ds.unflatten(0, (directions, inner)),
+            delta_bias=self.dt_projs_bias,
+            delta_softplus=True,
+        )
+        return channels_last(y)
+
+    def compute_conv_feature_map_size(self, tokens: int) -> int:
+        """Feature-map elements kept for the backward pass of one sample of so many tokens, scan states included."""
+        inner, directions = self.d_inner, self.directions
+        outside = self.channels + (7 if self.conv2d is not None else 6) * inner
+        scanned = directions * (2 * self.dt_rank + 2 * self.d_state + inner) + inner
+        states = directions * math.ceil(tokens / CHUNK) * self.d_state * inner
+        return tokens * (outside + scanned) + states

@@ -1,0 +1,87 @@
+"""The residual blocks of VM-UNet and S3-Mamba."""
+
+from torch import Tensor, nn
+
+from nnunetv2_mamba.building_blocks.drop_path import DropPath
+from nnunetv2_mamba.building_blocks.enhanced_channel_feature import EnCFBlock
+from nnunetv2_mamba.building_blocks.ss2d import SSND
+
+
+class VSSBlock(nn.Module):
+    """x + DropPath(SSND(LayerNorm(x))), without a feed-forward part.
+
+    Source: VMamba v0, arXiv 2401.10166, as used by VM-UNet, arXiv 2402.02491.
+
+    Args:
+        channels: C, width of input and output.
+        conv_op: `nn.Conv2d` or `nn.Conv3d`.
+        d_state: state size of the scan.
+        drop_path_rate: probability that a sample skips the block's branch in training.
+        depthwise_conv: see `SSND`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        conv_op: type[nn.Module] = nn.Conv2d,
+        d_state: int = 16,
+        drop_path_rate: float = 0.0,
+        depthwise_conv: bool = True,
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.ln_1 = nn.LayerNorm(channels)
+        self.self_attention = SSND(channels, conv_op, d_state, depthwise_conv)
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, *spatial, C) in, the same shape out."""
+        return x + self.drop_path(self.self_attention(self.ln_1(x)))
+
+    def compute_conv_feature_map_size(self, tokens: int) -> int:
+        """Feature-map elements kept for the backward pass of one sample of so many tokens."""
+        return tokens * self.channels + self.self_attention.compute_conv_feature_map_size(tokens)
+
+
+class EnVSSBlock(VSSBlock):
+    """x + DropPath(EnCF(SSND(LayerNorm(x)))), the scan without a depthwise convolution.
+
+    Two residuals: the block's own, and the one inside `EnCFBlock`. Source: S3-Mamba, arXiv 2412.14546, fig. 2c; where
+    exactly channel attention sits is our reading.
+
+    Args:
+        channels: C, width of input and output.
+        conv_op: `nn.Conv2d` or `nn.Conv3d`.
+        d_state: state size of the scan.
+        drop_path_rate: probability that a sample skips the block's branch in training.
+        depthwise_conv: see `SSND`.
+        channel_attention: whether `EnCFBlock` follows the scan.
+        reduction: see `EnCFBlock`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        conv_op: type[nn.Module] = nn.Conv2d,
+        d_state: int = 16,
+        drop_path_rate: float = 0.0,
+        depthwise_conv: bool = False,
+        channel_attention: bool = True,
+        reduction: int = 16,
+    ) -> None:
+        super().__init__(channels, conv_op, d_state, drop_path_rate, depthwise_conv)
+        self.channel_attention = EnCFBlock(channels, reduction) if channel_attention else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, *spatial, C) in, the same shape out."""
+        branch = self.self_attention(self.ln_1(x))
+        if self.channel_attention is not None:
+            branch = self.channel_attention(branch)
+        return x + self.drop_path(branch)
+
+    def compute_conv_feature_map_size(self, tokens: int) -> int:
+        """Feature-map elements kept for the backward pass of one sample of so many tokens."""
+        size = super().compute_conv_feature_map_size(tokens)
+        if self.channel_attention is not None:
+            size += self.channel_attention.compute_conv_feature_map_size(tokens)
+        return size

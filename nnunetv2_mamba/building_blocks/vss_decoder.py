@@ -1,0 +1,134 @@
+"""The decoder of the VSS networks."""
+
+from collections.abc import Sequence
+from itertools import chain
+from math import prod
+
+from torch import Tensor, nn
+
+from nnunetv2_mamba.building_blocks.drop_path import linear_rates
+from nnunetv2_mamba.building_blocks.init import init_vss_weights
+from nnunetv2_mamba.building_blocks.layout import channels_first
+from nnunetv2_mamba.building_blocks.patches import FinalPatchExpand, PatchExpand
+from nnunetv2_mamba.building_blocks.tcma import TCMA
+from nnunetv2_mamba.building_blocks.vss_encoder import BlockFactory, EncodedImage, VSSEncoder
+
+
+class VSSUpStage(nn.Module):
+    """A patch expanding, except at the coarsest level, followed by blocks.
+
+    Args:
+        upsample: what leads here from the coarser level, or None.
+        blocks: the blocks.
+    """
+
+    def __init__(self, upsample: PatchExpand | None, blocks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.upsample = upsample
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, *spatial, C) of the coarser level to those of this one."""
+        return self.blocks(x if self.upsample is None else self.upsample(x))
+
+
+class VSSDecoder(nn.Module):
+    """Stages from coarse to fine with additive skips, then the expansion to full resolution and the segmentation head.
+
+    Skips are the inputs of the encoder's stages, added behind the decoder stage of the same level. The published
+    networks leave out the finest one; ``finest_skip`` puts it in. Source: VM-UNet, arXiv 2402.02491.
+
+    Args:
+        encoder: tells widths, strides and dimension; not stored.
+        num_classes: channels of the logits.
+        n_blocks_per_stage: number of blocks of each stage, coarsest first.
+        make_block: makes a block from its width and drop-path rate.
+        drop_path_rate: rate of the coarsest block; it falls linearly to 0.
+        finest_skip: whether the finest skip is used.
+        side_heads: whether each level but the coarsest has a 1x1 head for deep supervision.
+        tcma: attention that modulates each level, whose masks then are the side outputs.
+        deep_supervision: whether side outputs are returned.
+    """
+
+    def __init__(
+        self,
+        encoder: VSSEncoder,
+        num_classes: int,
+        n_blocks_per_stage: Sequence[int],
+        make_block: BlockFactory,
+        drop_path_rate: float = 0.0,
+        finest_skip: bool = False,
+        side_heads: bool = False,
+        tcma: TCMA | None = None,
+        deep_supervision: bool = False,
+    ) -> None:
+        super().__init__()
+        widths, strides = encoder.output_channels, encoder.strides
+        self.finest_skip = finest_skip
+        self.layers = nn.ModuleList()
+        rates = reversed(list(chain.from_iterable(linear_rates(drop_path_rate, n_blocks_per_stage))))
+        for level, n_blocks in zip(reversed(range(len(widths))), n_blocks_per_stage, strict=True):
+            coarsest = level + 1 == len(widths)
+            upsample = None if coarsest else PatchExpand(widths[level + 1], widths[level], strides[level + 2])
+            self.layers.append(VSSUpStage(upsample, [make_block(widths[level], next(rates)) for _ in range(n_blocks)]))
+        self.final_expand = FinalPatchExpand(widths[0], strides[1])
+        self.apply(init_vss_weights)
+        self.tcma = tcma
+        # nnU-Net's -pretrained_weights leaves out what lies below `seg_layers`. Full resolution first, then the levels.
+        head_widths = [self.final_expand.output_channels, *(widths[:-1] if side_heads else [])]
+        self.seg_layers = nn.ModuleList(encoder.conv_op(width, num_classes, 1) for width in head_widths)
+        self._can_supervise = side_heads or tcma is not None
+        self.deep_supervision = deep_supervision
+
+    @property
+    def deep_supervision(self) -> bool:
+        """Whether side outputs are returned. Setting it raises a ValueError where the network has none."""
+        return self._deep_supervision
+
+    @deep_supervision.setter
+    def deep_supervision(self, enabled: bool) -> None:
+        if enabled and not self._can_supervise:
+            raise ValueError(
+                "deep_supervision is True but this network has no side outputs; build it with side_heads=True"
+            )
+        self._deep_supervision = bool(enabled)
+
+    def forward(self, image: Tensor, encoded: EncodedImage) -> list[Tensor]:
+        """Logits of an image (B, channels, *spatial), full resolution first.
+
+        Returns:
+            One tensor (B, num_classes, *spatial) or, with deep supervision, one more for each level but the coarsest.
+        """
+        attention = [] if self.tcma is None else self.tcma(image, encoded.features)
+        side_outputs = []
+        coarsest = len(encoded.features) - 1
+        x = encoded.features[-1]
+        for level, layer in zip(range(coarsest, -1, -1), self.layers, strict=True):
+            x = layer(x)
+            mask = None
+            if self.tcma is not None:
+                x, mask = self.tcma.modulate(level, x, attention[level])
+            elif self.deep_supervision and level < coarsest:
+                mask = self.seg_layers[level + 1](channels_first(x))
+            if level < coarsest:
+                side_outputs.append(mask)
+            if level > 0 or self.finest_skip:
+                x = x + encoded.skips[level]
+        logits = self.seg_layers[0](channels_first(self.final_expand(x)))
+        return [logits, *reversed(side_outputs)] if self.deep_supervision else [logits]
+
+    def compute_conv_feature_map_size(self, encoder: VSSEncoder, input_size: Sequence[int]) -> int:
+        """Feature-map elements kept for the backward pass of one sample of that size."""
+        tokens = [prod(input_size) // prod(encoder.strides[1])]
+        for stride in encoder.strides[2:]:
+            tokens.append(tokens[-1] // prod(stride))
+        size = 0
+        for level, layer in zip(reversed(range(len(tokens))), self.layers, strict=True):
+            if layer.upsample is not None:
+                size += layer.upsample.compute_conv_feature_map_size(tokens[level + 1])
+            size += sum(block.compute_conv_feature_map_size(tokens[level]) for block in layer.blocks)
+        for level, head in enumerate(self.seg_layers[1:]):
+            size += tokens[level] * head.in_channels
+        size += self.final_expand.compute_conv_feature_map_size(tokens[0])
+        size += prod(input_size) * self.seg_layers[0].in_channels
+        return size if self.tcma is None else size + self.tcma.compute_conv_feature_map_size(input_size)

@@ -1,0 +1,102 @@
+"""The encoder of the VSS networks."""
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from nnunetv2_mamba.building_blocks.drop_path import linear_rates
+from nnunetv2_mamba.building_blocks.init import init_vss_weights
+from nnunetv2_mamba.building_blocks.patches import PatchEmbed, PatchMerging
+
+BlockFactory = Callable[[int, float], nn.Module]
+"""Makes a block from its width and drop-path rate."""
+
+
+class EncodedImage(NamedTuple):
+    """What the encoder hands on, finest level first; all tokens (B, *spatial, C).
+
+    Attributes:
+        skips: input of each stage.
+        features: output of each stage's blocks, before merging.
+    """
+
+    skips: list[Tensor]
+    features: list[Tensor]
+
+
+class VSSStage(nn.Module):
+    """Blocks of one resolution, followed by a patch merging except at the coarsest level.
+
+    Args:
+        blocks: the blocks.
+        downsample: what leads to the next level, or None.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], downsample: PatchMerging | None) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*blocks)
+        self.downsample = downsample
+
+
+class VSSEncoder(nn.Module):
+    """Patch embedding, then stages of blocks with a patch merging in between. Names as in VMamba v0.
+
+    Args:
+        input_channels: channels of the image.
+        features_per_stage: width of each stage, finest first.
+        strides: per-axis strides; entry 0 belongs to the full-resolution image and is all ones, entry 1 is the patch
+            size, the rest are the mergings.
+        n_blocks_per_stage: number of blocks of each stage.
+        conv_op: `nn.Conv2d` or `nn.Conv3d`.
+        make_block: makes a block from its width and drop-path rate.
+        drop_path_rate: rate of the last block; it rises linearly from 0.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        features_per_stage: Sequence[int],
+        strides: Sequence[Sequence[int]],
+        n_blocks_per_stage: Sequence[int],
+        conv_op: type[nn.Module],
+        make_block: BlockFactory,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.output_channels = list(features_per_stage)
+        self.strides = [tuple(stride) for stride in strides]
+        self.conv_op = conv_op
+        self.patch_embed = PatchEmbed(input_channels, features_per_stage[0], self.strides[1], conv_op)
+        stages = []
+        for level, rates in enumerate(linear_rates(drop_path_rate, n_blocks_per_stage)):
+            width = features_per_stage[level]
+            coarsest = level + 1 == len(features_per_stage)
+            merge = None if coarsest else PatchMerging(width, features_per_stage[level + 1], self.strides[level + 2])
+            stages.append(VSSStage([make_block(width, rate) for rate in rates], merge))
+        self.layers = nn.ModuleList(stages)
+        self.apply(init_vss_weights)
+
+    def forward(self, x: Tensor) -> EncodedImage:
+        """Encode an image (B, input_channels, *spatial) whose axes are multiples of the total stride."""
+        skips, features = [], []
+        x = self.patch_embed(x)
+        for layer in self.layers:
+            skips.append(x)
+            x = layer.blocks(x)
+            features.append(x)
+            if layer.downsample is not None:
+                x = layer.downsample(x)
+        return EncodedImage(skips, features)
+
+    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
+        """Feature-map elements kept for the backward pass of one sample of that size."""
+        tokens = prod(input_size) // prod(self.strides[1])
+        size = prod(input_size) + self.patch_embed.compute_conv_feature_map_size(tokens)
+        for level, layer in enumerate(self.layers):
+            size += sum(block.compute_conv_feature_map_size(tokens) for block in layer.blocks)
+            if layer.downsample is not None:
+                tokens //= prod(self.strides[level + 2])
+                size += layer.downsample.compute_conv_feature_map_size(tokens)
+        return size

@@ -1,0 +1,78 @@
+"""Wrong arguments and wrong images: one sentence that names the value."""
+
+import pytest
+import torch
+from torch import nn
+
+from nnunetv2_mamba.architectures import S3Mamba, VMUNet
+from nnunetv2_mamba.architectures._registry import NETWORKS
+
+SMALL = {"features_per_stage": (4, 8), "strides": (1, 4, 2), "n_blocks_per_stage": 1, "n_blocks_per_stage_decoder": 1}
+
+sweep = pytest.mark.parametrize("name", NETWORKS)
+
+
+@sweep
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 2, 16, 16), "2 channels.*built for 3"),
+        ((3, 16, 16), r"\(3, 16, 16\).*2 spatial axes"),
+        ((1, 3, 16, 16, 16), r"\(1, 3, 16, 16, 16\).*2 spatial axes"),
+        ((1, 3, 16, 3), r"\(16, 3\).*one token.*\(4, 4\)"),
+    ],
+    ids=["channels", "no-batch", "3d", "small"],
+)
+def test_wrong_shape(name, shape, message):
+    with pytest.raises(ValueError, match=message):
+        NETWORKS[name](3, 2, **SMALL)(torch.zeros(shape))
+
+
+@sweep
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_values_that_are_no_numbers(name, value):
+    x = torch.zeros(1, 3, 16, 16)
+    x[0, 1, 2, 3] = value
+    with pytest.raises(ValueError, match="NaN or Inf"):
+        NETWORKS[name](3, 2, **SMALL)(x)
+
+
+@sweep
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"strides": (1, 4)}, "2 entries; 2 stages ask for 3"),
+        ({"strides": (4, 2, 2)}, r"first entry of strides is \(4, 4\)"),
+        ({"strides": (1, 4, (2, 2, 2))}, "every entry needs 2 steps"),
+        ({"strides": (1, 4, 0)}, "at least 1"),
+        ({"n_blocks_per_stage": (1, 1, 1)}, r"n_blocks_per_stage is \[1, 1, 1\]"),
+        ({"n_blocks_per_stage_decoder": (1, 0)}, r"n_blocks_per_stage_decoder is \[1, 0\]"),
+        ({"conv_op": nn.Linear}, "Linear"),
+        ({"drop_path_rate": 1.0}, "1.0"),
+    ],
+    ids=["short", "first", "dims", "zero", "blocks", "decoder-blocks", "conv-op", "drop-path"],
+)
+def test_wrong_arguments(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        NETWORKS[name](3, 2, **SMALL | arguments)
+
+
+def test_deep_supervision_needs_side_outputs():
+    with pytest.raises(ValueError, match="side_heads=True"):
+        VMUNet(3, 2, **SMALL, deep_supervision=True)
+    with pytest.raises(ValueError, match="side_heads=True"):
+        S3Mamba(3, 2, **SMALL, tcma=False, deep_supervision=True)
+    network = VMUNet(3, 2, **SMALL)
+    with pytest.raises(ValueError, match="side_heads=True"):
+        network.decoder.deep_supervision = True
+    assert isinstance(network(torch.zeros(1, 3, 16, 16)), torch.Tensor)
+
+
+def test_side_heads_and_tcma_exclude_each_other():
+    with pytest.raises(ValueError, match="drop side_heads"):
+        S3Mamba(3, 2, **SMALL, side_heads=True)
+
+
+def test_feature_map_size_wants_the_networks_axes():
+    with pytest.raises(ValueError, match=r"\(16, 16, 16\)"):
+        VMUNet(3, 2, **SMALL).compute_conv_feature_map_size((16, 16, 16))

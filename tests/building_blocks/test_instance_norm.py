@@ -1,0 +1,19 @@
+"""Instance normalisation."""
+
+import torch
+from torch.nn import functional as F
+
+from nnunetv2_mamba.building_blocks.instance_norm import InstanceNorm, instance_normalise
+
+
+def test_is_torchs_wherever_that_runs():
+    x = 3 * torch.randn(2, 4, 5, 6) + 1
+    torch.testing.assert_close(instance_normalise(x), F.instance_norm(x))
+    norm = InstanceNorm(4)
+    norm.weight.data.copy_(torch.arange(4.0))
+    norm.bias.data.copy_(torch.arange(4.0))
+    torch.testing.assert_close(norm(x), F.instance_norm(x, weight=norm.weight, bias=norm.bias))
+
+
+def test_single_position_becomes_zero():
+    assert torch.equal(instance_normalise(torch.randn(1, 3, 1, 1)), torch.zeros(1, 3, 1, 1))
