@@ -3,14 +3,14 @@
 Usage: ``python -m benchmarks.make_demo_sample TILES [OUT]`` where TILES is a folder in nnU-Net raw format whose cases
 are called ``<eye>_<tile>``, such as ``IDRiD_01_y0136_x0496``. OUT, the shipped sample where not given, is replaced.
 
-Every tile is divided into a grid of 128x128 crops, nothing is rescaled. From each eye come
+Candidates are all 128x128 windows of a tile at steps of 32 pixels, nothing is rescaled. From each eye come
 
-- two crops with haemorrhages, at one and at three quarters of the eye's crops ordered by haemorrhage area,
-- two crops with hard exudates, chosen likewise among those that remain,
-- one lesion-free crop, the median in brightness, so that neither the black rim nor the bright disc is favoured.
+- the three windows with the largest area of haemorrhages, which are few and faint: fewer of them teach nothing,
+- two windows with hard exudates, at one and at three quarters of the eye's windows ordered by exudate area,
+- one lesion-free window, the median in brightness, so that neither the black rim nor the bright disc is favoured.
 
-The rule is the same for training and held-out eyes and looks at labels and brightness only, so held-out crops are
-neither easy nor hard by choice. Crops that lesions fill by more than 40 % are left out: they lie inside one large
+Windows of an eye do not overlap. The rule is the same for training and held-out eyes and looks at labels and brightness
+only, never at a prediction. Windows that lesions fill by more than 40 % are left out: they lie inside one large
 pre-retinal haemorrhage.
 """
 
@@ -27,6 +27,8 @@ from PIL import Image
 CROP = 128
 MIN_LESION_PIXELS = 25
 MAX_LESION_FRACTION = 0.4
+STEP = 32
+HAEMORRHAGE_CROPS = 3
 QUARTILES = (0.25, 0.75)
 EXUDATE, HAEMORRHAGE = 1, 2
 SAMPLE = Path(__file__).parents[1] / "nnunetv2_mamba" / "demo" / "sample"
@@ -55,14 +57,27 @@ class Crop:
     """A square piece of a tile.
 
     Attributes:
-        name: case name, the tile's name with the crop's row and column in the tile's grid.
+        tile: name of the tile.
+        corner: first row and column in the tile.
         image: colours (CROP, CROP, 3), uint8.
         label: classes (CROP, CROP), uint8.
     """
 
-    name: str
+    tile: str
+    corner: tuple[int, int]
     image: np.ndarray
     label: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """Case name."""
+        return "{}_r{:03d}c{:03d}".format(self.tile, *self.corner)
+
+    def overlaps(self, other: "Crop") -> bool:
+        """Whether both show a common pixel."""
+        return self.tile == other.tile and all(
+            abs(a - b) < CROP for a, b in zip(self.corner, other.corner, strict=True)
+        )
 
     def area(self, label: int) -> int:
         """Number of pixels of a class."""
@@ -73,27 +88,32 @@ def crops_of_tile(image_file: Path, label_file: Path) -> list[Crop]:
     """All crops of a tile that lesions do not fill."""
     image, label = np.asarray(Image.open(image_file).convert("RGB")), np.asarray(Image.open(label_file))
     crops = []
-    for row in range(image.shape[0] // CROP):
-        for column in range(image.shape[1] // CROP):
-            window = np.s_[row * CROP : (row + 1) * CROP, column * CROP : (column + 1) * CROP]
-            crops.append(Crop(f"{label_file.stem}_r{row}c{column}", image[window], label[window]))
+    for row in range(0, image.shape[0] - CROP + 1, STEP):
+        for column in range(0, image.shape[1] - CROP + 1, STEP):
+            window = np.s_[row : row + CROP, column : column + CROP]
+            crops.append(Crop(label_file.stem, (row, column), image[window], label[window]))
     return [crop for crop in crops if (crop.label > 0).mean() <= MAX_LESION_FRACTION]
 
 
 def select(crops: list[Crop]) -> list[Crop]:
     """The crops of one eye that go into the sample."""
     chosen: list[Crop] = []
-    for label in (HAEMORRHAGE, EXUDATE):
-        rest = [crop for crop in crops if crop.area(label) >= MIN_LESION_PIXELS and crop not in chosen]
-        chosen += at_quantiles(sorted(rest, key=lambda crop: (crop.area(label), crop.name)), QUARTILES)
-    free = [crop for crop in crops if not crop.label.any()]
-    return chosen + at_quantiles(sorted(free, key=lambda crop: (crop.image.mean(), crop.name)), (0.5,))
+
+    def candidates(label: int) -> list[Crop]:
+        rest = [crop for crop in crops if crop.area(label) >= MIN_LESION_PIXELS and not any(map(crop.overlaps, chosen))]
+        return sorted(rest, key=lambda crop: (crop.area(label), crop.name))
+
+    for _ in range(HAEMORRHAGE_CROPS):
+        chosen += candidates(HAEMORRHAGE)[-1:]
+    for quantile in QUARTILES:
+        chosen += at_quantile(candidates(EXUDATE), quantile)
+    free = [crop for crop in crops if not crop.label.any() and not any(map(crop.overlaps, chosen))]
+    return chosen + at_quantile(sorted(free, key=lambda crop: (crop.image.mean(), crop.name)), 0.5)
 
 
-def at_quantiles(crops: list[Crop], quantiles: tuple[float, ...]) -> list[Crop]:
-    """The crops at the given places of an ordered list, fewer where the list is short."""
-    places = dict.fromkeys(int(quantile * len(crops)) for quantile in quantiles)
-    return [crops[place] for place in places if crops]
+def at_quantile(crops: list[Crop], quantile: float) -> list[Crop]:
+    """The crop at a place of an ordered list, none where the list is empty."""
+    return crops[int(quantile * len(crops)) :][:1]
 
 
 def write(crops: list[Crop], out: Path, suffix: str) -> None:

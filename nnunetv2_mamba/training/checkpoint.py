@@ -1,0 +1,80 @@
+"""Looks at a checkpoint before anything is loaded from it, so that a wrong one costs a sentence and not a training."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
+
+REQUIRED = ("network_weights", "optimizer_state", "logging", "_best_ema", "current_epoch", "init_args", "trainer_name")
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be continued from; the message names the file, what is wrong and what to do."""
+
+
+def require_checkpoint(path: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Check that nnU-Net can load a checkpoint into a trainer that has this network and optimizer.
+
+    Args:
+        path: file that nnU-Net's trainer wrote.
+        network: as the trainer holds it, possibly compiled or wrapped for DDP.
+        optimizer: the trainer's.
+
+    Raises:
+        CheckpointError: unreadable or truncated, no checkpoint of nnU-Net, or one of another network or optimizer.
+    """
+    checkpoint = _read(path)
+    advice = "restore the right file, or remove it to start again."
+    missing = [key for key in REQUIRED if key not in checkpoint] if isinstance(checkpoint, Mapping) else REQUIRED
+    if missing:
+        raise CheckpointError(f"{path} is no nnU-Net checkpoint, it lacks {', '.join(missing)}: {advice}")
+    trained_by = checkpoint["trainer_name"]
+    if difference := _difference(bare_network(network).state_dict(), checkpoint["network_weights"]):
+        raise CheckpointError(f"{path}, written by {trained_by}, is of another network ({difference}): {advice}")
+    if _layout(checkpoint["optimizer_state"]) != _layout(optimizer.state_dict()):
+        raise CheckpointError(f"{path}, written by {trained_by}, is of another optimizer: {advice}")
+
+
+def bare_network(network: nn.Module) -> nn.Module:
+    """The network inside the wrappers of DDP and torch.compile."""
+    if isinstance(network, DistributedDataParallel):
+        network = network.module
+    return network._orig_mod if isinstance(network, OptimizedModule) else network
+
+
+def _read(path: str) -> Any:
+    try:
+        # Memory-mapped: the look costs no second copy of the weights. nnU-Net unpickles the same file right after.
+        return torch.load(path, map_location="cpu", mmap=True, weights_only=False)
+    except FileNotFoundError:
+        raise
+    # Unpickling bytes that are no pickle can raise next to anything.
+    except Exception as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise CheckpointError(
+            f"{path} cannot be read, it may be truncated ({reason}): restore it, or remove it to start again."
+        ) from error
+
+
+def _difference(own: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor]) -> str | None:
+    # nnU-Net strips the prefix of nn.DataParallel in the same way.
+    saved = {key if key in own else key.removeprefix("module."): tensor for key, tensor in saved.items()}
+    wrong = [
+        key for key in {**own, **saved} if key not in own or key not in saved or own[key].shape != saved[key].shape
+    ]
+    if not wrong:
+        return None
+    key = wrong[0]
+    return f"{len(wrong)} tensors differ, first {key}: {_shape(saved, key)} in the file, {_shape(own, key)} here"
+
+
+def _shape(tensors: Mapping[str, torch.Tensor], key: str) -> str:
+    return str(tuple(tensors[key].shape)) if key in tensors else "none"
+
+
+def _layout(optimizer_state: Mapping[str, Any]) -> list[tuple[int, bool]]:
+    # Not all keys of a group: they grow from one torch version to the next. Betas tell the Adam family from SGD.
+    return [(len(group["params"]), "betas" in group) for group in optimizer_state["param_groups"]]

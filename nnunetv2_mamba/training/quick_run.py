@@ -1,0 +1,41 @@
+"""The three environment variables that shorten a training, for trials; read here and nowhere else."""
+
+import os
+from dataclasses import dataclass
+
+EPOCHS_VARIABLE = "NNUNETV2_MAMBA_EPOCHS"
+ITERATIONS_VARIABLE = "NNUNETV2_MAMBA_ITERATIONS"
+VAL_ITERATIONS_VARIABLE = "NNUNETV2_MAMBA_VAL_ITERATIONS"
+
+
+@dataclass(frozen=True)
+class QuickRun:
+    """How long a training is to last; None leaves the trainer's own number.
+
+    Attributes:
+        epochs: number of epochs.
+        iterations: training steps per epoch.
+        val_iterations: validation steps per epoch.
+    """
+
+    epochs: int | None = None
+    iterations: int | None = None
+    val_iterations: int | None = None
+
+    @classmethod
+    def from_environment(cls) -> "QuickRun":
+        """What the variables say now.
+
+        Raises:
+            ValueError: a variable is set to something else than a positive integer.
+        """
+        return cls(*map(_positive_integer, (EPOCHS_VARIABLE, ITERATIONS_VARIABLE, VAL_ITERATIONS_VARIABLE)))
+
+
+def _positive_integer(variable: str) -> int | None:
+    text = os.environ.get(variable)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise ValueError(f"{variable}={text} is not a positive integer: give one, or unset it for the full training.")
+    return int(text)

@@ -1,0 +1,113 @@
+"""A plans file with our network from one that nnU-Net made, without planning or preprocessing again.
+
+The derived plans share the preprocessed data, so ``nnUNetv2_train ID 2d 0 -p nnUNetPlans_S3Mamba`` trains our network
+with the stock trainer, and a comparison with the stock network is fair.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_mamba.plans.architecture import deep_supervision_scales, mamba_architecture
+
+
+def derive_plans(
+    plans: Mapping[str, Any], network: str, configurations: Collection[str] | None = None, plans_name: str | None = None
+) -> dict[str, Any]:
+    """Plans that train `network`, equal to the given ones in everything else, ``data_identifier`` included.
+
+    Args:
+        plans: content of a plans file of nnU-Net 2.3 or later; left as it is.
+        network: name of the class in `nnunetv2_mamba.architectures`.
+        configurations: those that get the network, such as ``["2d"]``, all without; the others keep theirs.
+        plans_name: name of the new plans, by default the old one and the network's, such as ``nnUNetPlans_S3Mamba``.
+
+    Raises:
+        ValueError: unknown network or configuration, a configuration without architecture, or one with so few stages
+            that the stock trainer cannot apply its deep supervision.
+    """
+    derived = deepcopy(dict(plans))
+    entries = derived["configurations"]
+    chosen = set(entries if configurations is None else configurations)
+    if unknown := chosen - set(entries):
+        raise ValueError(f"{plans['plans_name']} has no configuration {sorted(unknown)[0]}, only {', '.join(entries)}.")
+    # Resolved before the first is replaced: a configuration that inherits must not inherit the replacement unasked.
+    planned = {name: _planned_architecture(plans, name) for name in entries}
+    for name, entry in entries.items():
+        entry["architecture"] = _replaced(planned[name], network, name) if name in chosen else planned[name]
+    derived["plans_name"] = plans_name or f"{plans['plans_name']}_{network}"
+    return derived
+
+
+def derive_plans_file(
+    dataset: int | str | Path,
+    source_plans: str = "nnUNetPlans",
+    network: str = "S3Mamba",
+    configurations: Collection[str] | None = None,
+    plans_name: str | None = None,
+) -> Path:
+    """Write derived plans beside their source, in the dataset's folder of nnUNet_preprocessed.
+
+    Args:
+        dataset: id or name of the dataset, or the path of its preprocessed folder.
+        source_plans: name of the plans to start from, without ``.json``.
+        network: as in `derive_plans`.
+        configurations: as in `derive_plans`.
+        plans_name: as in `derive_plans`.
+
+    Returns:
+        The file; ``-p`` takes its name without ``.json``. A file that is there with this very content is left alone.
+
+    Raises:
+        FileNotFoundError: there is no such plans file.
+        FileExistsError: there is another file of this name; nothing is written.
+        RuntimeError: nnU-Net knows no such dataset.
+        ValueError: as in `derive_plans`.
+    """
+    folder = dataset if isinstance(dataset, Path) else _preprocessed_folder(dataset)
+    source = folder / f"{source_plans}.json"
+    if not source.is_file():
+        raise FileNotFoundError(f"{source} does not exist: run nnUNetv2_plan_and_preprocess for the dataset first.")
+    derived = derive_plans(json.loads(source.read_text()), network, configurations, plans_name)
+    target = folder / f"{derived['plans_name']}.json"
+    if target.exists():
+        if json.loads(target.read_text()) == derived:
+            return target
+        raise FileExistsError(
+            f"{target} exists and is not what {source_plans} gives for {network}: nothing was written, "
+            "remove that file or choose another name for the new plans."
+        )
+    target.write_text(json.dumps(derived, indent=4) + "\n")
+    return target
+
+
+def _preprocessed_folder(dataset: int | str) -> Path:
+    # nnU-Net's own functions, imported here so that plans can be derived in memory without nnU-Net.
+    from nnunetv2.paths import nnUNet_preprocessed
+    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+    return Path(nnUNet_preprocessed) / maybe_convert_to_dataset_name(dataset)
+
+
+def _planned_architecture(plans: Mapping[str, Any], configuration: str) -> dict[str, Any]:
+    entry = plans["configurations"][configuration]
+    while "architecture" not in entry:
+        if "inherits_from" not in entry:
+            raise ValueError(
+                f"configuration {configuration} of {plans['plans_name']} has no architecture, so it was planned by "
+                "nnU-Net 2.2 or older: plan again with nnUNetv2_plan_experiment."
+            )
+        entry = plans["configurations"][entry["inherits_from"]]
+    return deepcopy(entry["architecture"])
+
+
+def _replaced(architecture: Mapping[str, Any], network: str, configuration: str) -> dict[str, Any]:
+    replaced = mamba_architecture(architecture, network)
+    if len(deep_supervision_scales(replaced)) < 2:
+        raise ValueError(
+            f"configuration {configuration} has {len(architecture['arch_kwargs']['strides'])} stages, too few for the "
+            f"stock trainer's deep supervision: leave it out, or train it with -tr nnUNetTrainer{network} instead."
+        )
+    return replaced

@@ -1,0 +1,96 @@
+"""The pure functions between nnU-Net's plans and our constructor arguments."""
+
+import json
+
+import pytest
+from nnunetv2_mamba.plans.architecture import deep_supervision_scales, mamba_architecture, vss_kwargs
+
+CONV2D = "torch.nn.modules.conv.Conv2d"
+CONV3D = "torch.nn.modules.conv.Conv3d"
+
+
+def unet(strides: list[list[int]], conv_op: str = CONV2D) -> dict:
+    return {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "arch_kwargs": {"n_stages": len(strides), "strides": strides, "conv_op": conv_op, "norm_op": "a.norm"},
+        "_kw_requires_import": ["conv_op", "norm_op"],
+    }
+
+
+def isotropic(n_stages: int) -> list[list[int]]:
+    return [[1, 1]] + [[2, 2]] * (n_stages - 1)
+
+
+def test_six_stages_give_the_published_network():
+    assert vss_kwargs(unet(isotropic(6))["arch_kwargs"]) == {
+        "features_per_stage": [96, 192, 384, 768],
+        "strides": [[1, 1], [4, 4], [2, 2], [2, 2], [2, 2]],
+        "n_blocks_per_stage": [2, 2, 2, 2],
+        "n_blocks_per_stage_decoder": [2, 2, 2, 1],
+        "conv_op": CONV2D,
+    }
+
+
+@pytest.mark.parametrize(
+    ("n_stages", "patch_embed", "n_levels"),
+    [(1, 1, 1), (2, 2, 1), (3, 4, 1), (4, 4, 2), (5, 4, 3), (6, 4, 4), (8, 4, 4)],
+)
+def test_number_of_levels_follows_the_plan(n_stages, patch_embed, n_levels):
+    kwargs = vss_kwargs(unet(isotropic(n_stages))["arch_kwargs"])
+    assert kwargs["strides"][:2] == [[1, 1], [patch_embed, patch_embed]]
+    assert [len(kwargs[key]) for key in ("features_per_stage", "n_blocks_per_stage", "n_blocks_per_stage_decoder")] == [
+        n_levels
+    ] * 3
+    assert kwargs["n_blocks_per_stage_decoder"][-1] == 1
+
+
+def test_anisotropic_strides_stay_anisotropic():
+    strides = [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2], [1, 2, 2]]
+    kwargs = vss_kwargs(unet(strides, CONV3D)["arch_kwargs"])
+    assert kwargs["strides"] == [[1, 1, 1], [2, 4, 4], [2, 2, 2], [1, 2, 2]]
+    assert kwargs["conv_op"] == CONV3D
+
+
+def test_a_plan_whose_first_stage_downsamples():
+    assert vss_kwargs(unet([[2, 2], [2, 2]])["arch_kwargs"])["strides"] == [[1, 1], [4, 4]]
+
+
+def test_scales_are_those_of_the_outputs():
+    architecture = mamba_architecture(unet(isotropic(7)), "S3Mamba")
+    assert deep_supervision_scales(architecture) == [[1, 1], [0.25, 0.25], [0.125, 0.125], [0.0625, 0.0625]]
+
+
+@pytest.mark.parametrize("network", ["VMUNet", "S3Mamba"])
+def test_result_survives_json_and_needs_only_conv_op_imported(network):
+    architecture = mamba_architecture(unet(isotropic(6)), network)
+    assert json.loads(json.dumps(architecture)) == architecture
+    assert architecture["network_class_name"] == f"nnunetv2_mamba.architectures.{network}"
+    assert architecture["_kw_requires_import"] == ["conv_op"]
+
+
+def test_only_vmunet_needs_side_heads():
+    assert mamba_architecture(unet(isotropic(6)), "VMUNet")["arch_kwargs"]["side_heads"] is True
+    assert "side_heads" not in mamba_architecture(unet(isotropic(6)), "S3Mamba")["arch_kwargs"]
+
+
+def test_overrides_reach_the_network():
+    kwargs = mamba_architecture(unet(isotropic(4)), "S3Mamba", features_per_stage=(8, 16, 24), reduction=4)[
+        "arch_kwargs"
+    ]
+    assert kwargs["features_per_stage"] == [8, 16]
+    assert kwargs["reduction"] == 4
+
+
+def test_our_own_architecture_is_left_as_it_is():
+    edited = mamba_architecture(unet(isotropic(6)), "S3Mamba", d_state=8)
+    assert mamba_architecture(edited, "VMUNet") == edited
+
+
+def test_unknown_network_is_answered_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"unknown network UNETR: choose one of VMUNet, S3Mamba\."):
+        mamba_architecture(unet(isotropic(6)), "UNETR")
+
+
+def test_architecture_without_strides_is_named():
+    with pytest.raises(ValueError, match="lack strides, which our networks are derived from"):
+        vss_kwargs({"conv_op": CONV2D})

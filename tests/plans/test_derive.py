@@ -1,0 +1,126 @@
+"""Plans files that are derived from nnU-Net's, and files that must not be lost by it."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from nnunetv2_mamba.plans.derive import derive_plans, derive_plans_file
+
+
+def configuration(n_stages: int, data_identifier: str) -> dict:
+    arch_kwargs = {"strides": [[1, 1]] + [[2, 2]] * (n_stages - 1), "conv_op": "torch.nn.modules.conv.Conv2d"}
+    return {
+        "data_identifier": data_identifier,
+        "batch_size": 12,
+        "patch_size": [64, 64],
+        "architecture": {
+            "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+            "arch_kwargs": arch_kwargs,
+            "_kw_requires_import": ["conv_op"],
+        },
+    }
+
+
+@pytest.fixture
+def plans() -> dict:
+    return {
+        "dataset_name": "Dataset999_Toy",
+        "plans_name": "nnUNetPlans",
+        "configurations": {
+            "2d": configuration(6, "nnUNetPlans_2d"),
+            "2d_large_batch": {"inherits_from": "2d", "batch_size": 48},
+            "2d_low": configuration(5, "nnUNetPlans_2d_low"),
+        },
+    }
+
+
+def class_names(plans: dict) -> dict[str, str]:
+    manager = PlansManager(plans)
+    names = {c: manager.get_configuration(c).network_arch_class_name for c in plans["configurations"]}
+    return {configuration: name.rpartition(".")[2] for configuration, name in names.items()}
+
+
+def test_all_configurations_get_the_network_and_keep_the_rest(plans):
+    before = deepcopy(plans)
+    derived = derive_plans(plans, "S3Mamba")
+    assert plans == before
+    assert derived["plans_name"] == "nnUNetPlans_S3Mamba"
+    assert class_names(derived) == dict.fromkeys(plans["configurations"], "S3Mamba")
+    for entry in (*derived["configurations"].values(), *before["configurations"].values()):
+        entry.pop("architecture", None)
+    assert derived["configurations"] == before["configurations"]
+
+
+@pytest.mark.parametrize("chosen", ["2d", "2d_large_batch", "2d_low"])
+def test_only_the_chosen_configuration_changes_even_where_another_inherits_from_it(plans, chosen):
+    derived = derive_plans(plans, "VMUNet", [chosen])
+    assert class_names(derived) == {c: "VMUNet" if c == chosen else "PlainConvUNet" for c in plans["configurations"]}
+
+
+def test_unknown_configuration_is_answered_with_the_known_ones(plans):
+    with pytest.raises(ValueError, match=r"nnUNetPlans has no configuration 3d, only 2d, 2d_large_batch, 2d_low\."):
+        derive_plans(plans, "S3Mamba", ["3d"])
+
+
+@pytest.mark.parametrize("n_stages", [1, 2, 3])
+def test_a_single_level_is_refused_because_the_stock_loss_would_be_nan(plans, n_stages):
+    plans["configurations"]["2d_low"] = configuration(n_stages, "nnUNetPlans_2d_low")
+    with pytest.raises(ValueError, match=rf"2d_low has {n_stages} stages.*-tr nnUNetTrainerS3Mamba"):
+        derive_plans(plans, "S3Mamba")
+    assert class_names(derive_plans(plans, "S3Mamba", ["2d"]))["2d"] == "S3Mamba"
+
+
+def test_plans_of_old_nnunet_are_refused(plans):
+    del plans["configurations"]["2d_low"]["architecture"]
+    with pytest.raises(ValueError, match=r"configuration 2d_low of nnUNetPlans has no architecture.*plan again"):
+        derive_plans(plans, "S3Mamba")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, plans) -> Path:
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path))
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
+    folder = tmp_path / "Dataset999_Toy"
+    folder.mkdir()
+    (folder / "nnUNetPlans.json").write_text(json.dumps(plans))
+    return folder
+
+
+@pytest.mark.parametrize("dataset", ["999", 999, "Dataset999_Toy"])
+def test_file_is_found_by_id_and_by_name(folder, dataset):
+    written = derive_plans_file(dataset, "nnUNetPlans", "VMUNet")
+    assert written == folder / "nnUNetPlans_VMUNet.json"
+    assert PlansManager(str(written)).plans_name == "nnUNetPlans_VMUNet"
+
+
+def test_deriving_twice_is_no_error(folder):
+    assert derive_plans_file(folder) == derive_plans_file(folder)
+
+
+def test_a_file_that_somebody_edited_is_not_overwritten(folder):
+    target = derive_plans_file(folder)
+    edited = json.loads(target.read_text())
+    edited["configurations"]["2d"]["batch_size"] = 2
+    target.write_text(json.dumps(edited))
+    with pytest.raises(FileExistsError, match=r"nnUNetPlans_S3Mamba\.json exists .* nothing was written"):
+        derive_plans_file(folder)
+    assert json.loads(target.read_text()) == edited
+
+
+def test_the_source_is_not_overwritten(folder, plans):
+    with pytest.raises(FileExistsError, match="nothing was written"):
+        derive_plans_file(folder, plans_name="nnUNetPlans")
+    assert json.loads((folder / "nnUNetPlans.json").read_text()) == plans
+
+
+def test_missing_source_names_the_command_to_run(folder):
+    with pytest.raises(FileNotFoundError, match=r"nnUNetResEncUNetLPlans\.json does not exist: run nnUNetv2_plan_and"):
+        derive_plans_file(folder, "nnUNetResEncUNetLPlans")
+
+
+def test_missing_dataset_is_nnunets_own_message(folder):
+    with pytest.raises(RuntimeError, match="Could not find a dataset with the ID 123"):
+        derive_plans_file("123")

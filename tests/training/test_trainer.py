@@ -1,0 +1,137 @@
+"""What our trainers change of the stock trainer, on real trainers with tiny networks."""
+
+import inspect
+from typing import ClassVar
+
+import pytest
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2_mamba.trainers.nnUNetTrainerS3Mamba import nnUNetTrainerS3Mamba
+from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet import nnUNetTrainerVMUNet
+
+from nnunetv2_mamba.architectures import S3Mamba, VMUNet
+from nnunetv2_mamba.training.trainer import MambaTrainer
+
+SMALL = {"features_per_stage": (8, 16), "d_state": 2}
+
+
+class SmallVMUNetTrainer(nnUNetTrainerVMUNet):
+    network_overrides: ClassVar = SMALL
+
+
+class SmallS3MambaTrainer(nnUNetTrainerS3Mamba):
+    network_overrides: ClassVar = {**SMALL, "reduction": 4}
+
+
+def batch_for(trainer: nnUNetTrainer) -> dict:
+    transforms = trainer.get_validation_transforms(trainer._get_deep_supervision_scales())
+    patch_size = tuple(trainer.configuration_manager.patch_size)
+    segmentation = (torch.arange(patch_size[0] * patch_size[1]).reshape(1, *patch_size) % 3 == 0).to(torch.int16)
+    samples = [transforms(image=torch.rand(1, *patch_size), segmentation=segmentation) for _ in range(2)]
+    targets = [sample["segmentation"] for sample in samples]
+    stacked = (
+        [torch.stack(t) for t in zip(*targets, strict=True)] if isinstance(targets[0], list) else torch.stack(targets)
+    )
+    return {"data": torch.stack([s["image"] for s in samples]), "target": stacked, "keys": ["case_a", "case_b"]}
+
+
+@pytest.mark.parametrize("trainer_class", [nnUNetTrainerVMUNet, nnUNetTrainerS3Mamba])
+def test_constructor_keeps_the_stock_signature(trainer_class):
+    stock, ours = (inspect.signature(c.__init__).parameters for c in (nnUNetTrainer, trainer_class))
+    assert list(ours) == list(stock)
+    assert ours["device"].default == stock["device"].default
+    assert "__init__" not in vars(trainer_class)
+
+
+@pytest.mark.parametrize(
+    ("trainer_class", "network"),
+    [(SmallVMUNetTrainer, VMUNet), (SmallS3MambaTrainer, S3Mamba)],
+    ids=["vmunet", "s3mamba"],
+)
+def test_trains_its_network_with_adamw_and_a_full_length_cosine(make_trainer, trainer_class, network):
+    trainer = make_trainer(trainer_class)
+    trainer.initialize()
+    assert type(trainer.network) is network
+    assert isinstance(trainer.optimizer, torch.optim.AdamW)
+    assert trainer.optimizer.param_groups[0]["weight_decay"] == MambaTrainer.weight_decay
+    assert trainer.lr_scheduler.num_epochs == trainer.num_epochs == 1000
+    assert trainer.my_init_kwargs["configuration"] == "toy"
+
+    before = [parameter.clone() for parameter in trainer.network.parameters()]
+    trainer.on_train_epoch_start()
+    assert 0 < trainer.optimizer.param_groups[0]["lr"] < trainer.initial_lr
+    losses = [float(trainer.train_step(batch_for(trainer))["loss"]) for _ in range(2)]
+    assert all(torch.isfinite(torch.tensor(losses)))
+    moved = [not torch.equal(p, b) for p, b in zip(trainer.network.parameters(), before, strict=True)]
+    assert sum(moved) > 0.9 * len(moved)
+
+
+def test_a_user_subclass_can_set_hyperparameters_both_ways(make_trainer):
+    class ByAttribute(SmallVMUNetTrainer):
+        initial_lr = 3e-3
+
+    class InConstructor(SmallVMUNetTrainer):
+        def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):  # noqa: B008
+            super().__init__(plans, configuration, fold, dataset_json, device)
+            self.initial_lr = 3e-3
+            self.num_epochs = 7
+
+    for trainer_class in (ByAttribute, InConstructor):
+        trainer = make_trainer(trainer_class)
+        trainer.initialize()
+        trainer.lr_scheduler.step(trainer.lr_scheduler.warmup_epochs)
+        assert trainer.optimizer.param_groups[0]["lr"] == 3e-3
+    assert trainer.lr_scheduler.num_epochs == 7
+
+
+def test_variables_shorten_the_training_and_its_schedule(make_trainer, monkeypatch):
+    for variable, value in (("EPOCHS", "4"), ("ITERATIONS", "3"), ("VAL_ITERATIONS", "2")):
+        monkeypatch.setenv(f"NNUNETV2_MAMBA_{variable}", value)
+    trainer = make_trainer(SmallVMUNetTrainer)
+    trainer.initialize()
+    assert (trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch) == (4, 3, 2)
+    assert trainer.lr_scheduler.num_epochs == 4
+
+
+@pytest.mark.parametrize("step", ["train_step", "validation_step"])
+def test_a_bad_case_is_named_before_it_touches_the_weights(make_trainer, step):
+    trainer = make_trainer(SmallVMUNetTrainer)
+    trainer.initialize()
+    before = [parameter.clone() for parameter in trainer.network.parameters()]
+    batch = batch_for(trainer)
+    batch["data"][1, 0, 3, 4] = float("nan")
+    with pytest.raises(ValueError, match="images of case_b hold NaN"):
+        getattr(trainer, step)(batch)
+    assert all(torch.equal(p, b) for p, b in zip(trainer.network.parameters(), before, strict=True))
+
+
+def test_a_plan_that_names_our_network_is_used_as_it_is(make_trainer):
+    trainer = make_trainer(SmallVMUNetTrainer)
+    configuration = trainer.configuration_manager.configuration
+    configuration["architecture"] = {
+        "network_class_name": "nnunetv2_mamba.architectures.S3Mamba",
+        "arch_kwargs": {
+            "features_per_stage": [8, 24],
+            "strides": [[1, 1], [2, 2], [2, 2]],
+            "n_blocks_per_stage": [1, 1],
+            "n_blocks_per_stage_decoder": [1, 1],
+            "conv_op": "torch.nn.modules.conv.Conv2d",
+            "d_state": 2,
+            "reduction": 4,
+        },
+        "_kw_requires_import": ["conv_op"],
+    }
+    trainer.initialize()
+    assert type(trainer.network) is S3Mamba
+    assert trainer._get_deep_supervision_scales() == [[1, 1], [0.5, 0.5]]
+    assert torch.isfinite(torch.as_tensor(trainer.train_step(batch_for(trainer))["loss"]))
+
+
+def test_prediction_builds_the_same_weights_without_deep_supervision(make_trainer):
+    trainer = make_trainer(SmallS3MambaTrainer)
+    trainer.initialize()
+    network = type(trainer).build_network_architecture(
+        trainer.plans_manager, trainer.configuration_manager, 1, 2, enable_deep_supervision=False
+    )
+    network.load_state_dict(trainer.network.state_dict())
+    assert network.eval()(torch.rand(1, 1, 16, 16)).shape == (1, 2, 16, 16)
