@@ -1,4 +1,4 @@
-"""``python -m benchmarks.tcma_effect DEMO``: does a trained network use TCMA? Predicts with it and with it switched off.
+"""``python -m benchmarks.tcma_effect DEMO``: does a trained network use TCMA? With it and with it switched off.
 
 DEMO is a folder in which ``nnUNetv2_mamba demo`` has run. Off means gains of zero: the modulated masks vanish, and with
 them everything that TCMA feeds back into the decoder. The held-out images are predicted both ways.

@@ -39,7 +39,7 @@ class MambaTrainer(nnUNetTrainer):
 
     network_name: ClassVar[str]
     network_overrides: ClassVar[Mapping[str, Any]] = {}
-    initial_lr: float = 5e-4
+    initial_lr: float = 1e-3
     weight_decay: float = 1e-2
     decay_everything: bool = True
     max_warmup_epochs: int = 10

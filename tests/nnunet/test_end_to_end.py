@@ -120,9 +120,10 @@ def test_best_configuration_ensemble_and_postprocessing(trained, predicted):
 def test_derived_plans_train_with_the_stock_trainer(planned):
     planned.run("nnUNetv2_mamba", "plan", "--from", "nnUNetPlans", "--network", "S3Mamba", "-d", 901)
     stock, plans = "nnUNetTrainer_1epoch", "nnUNetPlans_S3Mamba"
-    # An epoch of the stock trainer has 250 steps, so the network is made narrow, as users may in a plans file.
+    # An epoch of the stock trainer has 250 steps: a narrow network and small patches make them quick.
     file = planned.root / "preprocessed" / "Dataset901_Toy" / f"{plans}.json"
     content = json.loads(file.read_text())
+    content["configurations"]["2d"]["patch_size"] = [16, 16]
     content["configurations"]["2d"]["architecture"]["arch_kwargs"].update(features_per_stage=[16, 32], d_state=1)
     file.write_text(json.dumps(content))
     planned.train(stock, 0, "-p", plans)

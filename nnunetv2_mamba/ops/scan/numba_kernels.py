@@ -9,7 +9,17 @@ import numpy as np
 from numba import njit
 
 from nnunetv2_mamba.ops.scan.contract import CHUNK
-from nnunetv2_mamba.ops.scan.numba_lanes import LANES, load, load_at, splat, store, store_at, total
+from nnunetv2_mamba.ops.scan.numba_lanes import (
+    LANES,
+    add_transposed,
+    load,
+    load_at,
+    load_transposed,
+    splat,
+    store,
+    store_at,
+    total,
+)
 from nnunetv2_mamba.ops.scan.numba_math import LOG2E, exp2, softplus_and_slope
 
 
@@ -33,26 +43,25 @@ def scan_forward(u, delta, A2, B, C, D, bias, use_softplus, order, begin, end, a
         y: output (L, D).
         states: receives the state before each chunk (chunks, N, D); left alone where it has no chunks.
     """
-    length, d_state = order.shape[0], A2.shape[0]
-    h, A = np.empty((d_state, LANES), np.float32), np.zeros((d_state, LANES), np.float32)
-    for first in range(begin, end, LANES):
-        width = min(LANES, end - first)
-        u_tile, steps, slopes, drive, y_tile = _tile(), _tile(), _tile(), _tile(), _tile()
-        skip, bias_row = _row(D, first, width), _row(bias, first, width)
-        A[:, :width] = A2[:, first : first + width]
-        h[:] = 0
-        for chunk in range((length + CHUNK - 1) // CHUNK):
-            start = chunk * CHUNK
-            visits = order[start : min(start + CHUNK, length)]
-            if states.shape[0]:
-                states[chunk, :, first : first + width] = h[:, :width]
-            _gather(u, visits, first, width, u_tile)
-            _gather(delta, visits, first, width, steps)
-            _prepare(u_tile, bias_row, use_softplus, steps, slopes, drive)
+    length = order.shape[0]
+    A, h = _padded(A2, begin, end), _padded(np.zeros_like(A2), begin, end)
+    skip, bias_lanes = _padded(D.reshape(1, -1), begin, end), _padded(bias.reshape(1, -1), begin, end)
+    u_tile, steps, slopes, drive, y_tile = _tile(), _tile(), _tile(), _tile(), _tile()
+    for chunk in range((length + CHUNK - 1) // CHUNK):
+        start = chunk * CHUNK
+        visits = order[start : min(start + CHUNK, length)]
+        consecutive = _consecutive(visits)
+        if states.shape[0]:
+            states[chunk, :, begin:end] = h[:, : end - begin]
+        for first in range(begin, end, LANES):
+            width, lane = min(LANES, end - first), first - begin
+            _gather(u, visits, consecutive, first, width, u_tile)
+            _gather(delta, visits, consecutive, first, width, steps)
+            _prepare(u_tile, load_at(bias_lanes, 0, lane), use_softplus, steps, slopes, drive)
             for t in range(CHUNK):
-                store(y_tile, t, load(u_tile, t) * load(skip, 0))
-            _advance(steps, drive, A, B, C, visits, h, y_tile)
-            _scatter(y_tile, visits, first, width, accumulate, y)
+                store(y_tile, t, load(u_tile, t) * load_at(skip, 0, lane))
+            _advance(steps, drive, A, lane, B, C, visits, h, y_tile)
+            _scatter(y_tile, visits, consecutive, first, width, accumulate, y)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -86,42 +95,56 @@ def scan_backward(
         dbias: (D,), overwritten.
     """
     length, d_state = order.shape[0], A.shape[0]
-    A_rows, A2_rows = np.zeros((d_state, LANES), np.float32), np.zeros((d_state, LANES), np.float32)
-    carry, dA_rows = np.empty((d_state, LANES), np.float32), np.empty((d_state, LANES), np.float32)
-    for first in range(begin, end, LANES):
-        width = min(LANES, end - first)
-        u_tile, steps, slopes, drive, dy_tile = _tile(), _tile(), _tile(), _tile(), _tile()
-        through_drive, through_decay, h, decay = _tile(), _tile(), _tile(), _tile()
-        skip, bias_row, start_row = _row(D, first, width), _row(bias, first, width), _row(D, first, width)
-        dD_row, dbias_row = np.zeros((1, LANES), np.float32), np.zeros((1, LANES), np.float32)
-        A_rows[:, :width] = A[:, first : first + width]
-        A2_rows[:] = A_rows * LOG2E
-        carry[:] = 0
-        dA_rows[:] = 0
-        for chunk in range((length + CHUNK - 1) // CHUNK - 1, -1, -1):
-            start = chunk * CHUNK
-            visits = order[start : min(start + CHUNK, length)]
-            _gather(u, visits, first, width, u_tile)
-            _gather(delta, visits, first, width, steps)
-            _gather(dy, visits, first, width, dy_tile)
-            _prepare(u_tile, bias_row, use_softplus, steps, slopes, drive)
+    A_lanes, A2 = _padded(A, begin, end), _padded(A * LOG2E, begin, end)
+    skip, bias_lanes = _padded(D.reshape(1, -1), begin, end), _padded(bias.reshape(1, -1), begin, end)
+    carry, dA_lanes, before = np.zeros_like(A2), np.zeros_like(A2), np.zeros_like(A2)
+    dD_lanes, dbias_lanes = np.zeros_like(skip), np.zeros_like(skip)
+    u_tile, steps, slopes, drive, dy_tile = _tile(), _tile(), _tile(), _tile(), _tile()
+    through_drive, through_decay, h, decay = _tile(), _tile(), _tile(), _tile()
+    dB_lanes, dC_lanes = np.empty((d_state * CHUNK, LANES), np.float32), np.empty((d_state * CHUNK, LANES), np.float32)
+    for chunk in range((length + CHUNK - 1) // CHUNK - 1, -1, -1):
+        start = chunk * CHUNK
+        visits = order[start : min(start + CHUNK, length)]
+        consecutive = _consecutive(visits)
+        before[:, : end - begin] = states[chunk, :, begin:end]
+        dB_lanes[:] = 0
+        dC_lanes[:] = 0
+        for first in range(begin, end, LANES):
+            width, lane = min(LANES, end - first), first - begin
+            _gather(u, visits, consecutive, first, width, u_tile)
+            _gather(delta, visits, consecutive, first, width, steps)
+            _gather(dy, visits, consecutive, first, width, dy_tile)
+            _prepare(u_tile, load_at(bias_lanes, 0, lane), use_softplus, steps, slopes, drive)
             through_drive[:] = 0
             through_decay[:] = 0
             for n in range(d_state):
-                start_row[0, :width] = states[chunk, n, first : first + width]
-                _recompute(start_row, steps, drive, load(A2_rows, n), B, n, visits, h, decay)
+                _recompute(load_at(before, n, lane), steps, drive, load_at(A2, n, lane), B, n, visits, h, decay)
                 _reverse(
-                    steps, drive, h, decay, dy_tile, load(A_rows, n), B, C, n, visits,
-                    carry, dA_rows, through_drive, through_decay, dB, dC,
+                    steps, drive, h, decay, dy_tile, load_at(A_lanes, n, lane), B, C, n, lane, visits,
+                    carry, dA_lanes, through_drive, through_decay, dB_lanes, dC_lanes,
                 )  # fmt: skip
             _finish(
-                u_tile, steps, slopes, dy_tile, skip, visits.shape[0], through_drive, through_decay, dD_row, dbias_row
-            )
-            _scatter(through_drive, visits, first, width, accumulate, du)
-            _scatter(through_decay, visits, first, width, False, ddelta)
-        dA[:, first : first + width] = dA_rows[:, :width]
-        dD[first : first + width] = dD_row[0, :width]
-        dbias[first : first + width] = dbias_row[0, :width]
+                u_tile, steps, slopes, dy_tile, load_at(skip, 0, lane), lane, visits.shape[0],
+                through_drive, through_decay, dD_lanes, dbias_lanes,
+            )  # fmt: skip
+            _scatter(through_drive, visits, consecutive, first, width, accumulate, du)
+            _scatter(through_decay, visits, consecutive, first, width, False, ddelta)
+        for n in range(d_state):
+            for t in range(visits.shape[0]):
+                dB[visits[t], n] += total(load(dB_lanes, n * CHUNK + t))
+                dC[visits[t], n] += total(load(dC_lanes, n * CHUNK + t))
+    dA[:, begin:end] = dA_lanes[:, : end - begin]
+    dD[begin:end] = dD_lanes[0, : end - begin]
+    dbias[begin:end] = dbias_lanes[0, : end - begin]
+
+
+@njit(cache=True)
+def _padded(rows, begin, end):
+    """Columns ``begin`` to ``end`` with zeros behind them, so that every block of lanes is full."""
+    lanes = (end - begin + LANES - 1) // LANES * LANES
+    padded = np.zeros((rows.shape[0], lanes), np.float32)
+    padded[:, : end - begin] = rows[:, begin:end]
+    return padded
 
 
 @njit(cache=True)
@@ -130,49 +153,54 @@ def _tile():
 
 
 @njit(cache=True)
-def _row(vector, first, width):
-    row = np.zeros((1, LANES), np.float32)
-    row[0, :width] = vector[first : first + width]
-    return row
+def _consecutive(visits):
+    """Whether a full chunk visits neighbours in ascending order, as the first direction of every grid does."""
+    for t in range(1, visits.shape[0]):
+        if visits[t] != visits[t - 1] + 1:
+            return False
+    return visits.shape[0] == CHUNK
 
 
 @njit(cache=True)
-def _gather(source, visits, first, width, tile):
+def _gather(source, visits, consecutive, first, width, tile):
     if width == LANES and source.strides[1] == source.itemsize:
         for t in range(visits.shape[0]):
             store(tile, t, load_at(source, visits[t], first))
-    elif source.strides[1] <= source.strides[0]:
-        for t in range(visits.shape[0]):
-            for j in range(width):
-                tile[t, j] = source[visits[t], first + j]
+    elif width == LANES and consecutive and source.strides[0] == source.itemsize:
+        for start in range(0, CHUNK, LANES):
+            load_transposed(source, visits[start], first, tile, start)
     else:
+        if width < LANES:
+            tile[:] = 0
         for j in range(width):
             for t in range(visits.shape[0]):
                 tile[t, j] = source[visits[t], first + j]
 
 
 @njit(cache=True)
-def _scatter(tile, visits, first, width, accumulate, target):
+def _scatter(tile, visits, consecutive, first, width, accumulate, target):
     if width == LANES and target.strides[1] == target.itemsize:
         for t in range(visits.shape[0]):
             value = load(tile, t)
             if accumulate:
                 value = value + load_at(target, visits[t], first)
             store_at(target, visits[t], first, value)
-        return
-    for j in range(width):
-        for t in range(visits.shape[0]):
-            before = target[visits[t], first + j] if accumulate else np.float32(0)
-            target[visits[t], first + j] = before + tile[t, j]
+    elif width == LANES and consecutive and target.strides[0] == target.itemsize:
+        for start in range(0, CHUNK, LANES):
+            add_transposed(tile, start, accumulate, target, visits[start], first)
+    else:
+        for j in range(width):
+            for t in range(visits.shape[0]):
+                before = target[visits[t], first + j] if accumulate else np.float32(0)
+                target[visits[t], first + j] = before + tile[t, j]
 
 
 @njit(cache=True)
-def _prepare(u_tile, bias_row, use_softplus, steps, slopes, drive):
+def _prepare(u_tile, bias, use_softplus, steps, slopes, drive):
     """Bias and softplus on the steps, slope of the softplus, and what drives the state: step times input.
 
     Lanes beyond the channels have an input of zero and therefore no state; rows beyond the chunk are never read.
     """
-    bias = load(bias_row, 0)
     for t in range(CHUNK):
         step, slope = load(steps, t) + bias, splat(np.float32(1))
         if use_softplus:
@@ -183,20 +211,19 @@ def _prepare(u_tile, bias_row, use_softplus, steps, slopes, drive):
 
 
 @njit(cache=True)
-def _advance(steps, drive, A2, B, C, visits, h, y_tile):
+def _advance(steps, drive, A2, lane, B, C, visits, h, y_tile):
     for n in range(A2.shape[0]):
-        exponent, state = load(A2, n), load(h, n)
+        exponent, state = load_at(A2, n, lane), load_at(h, n, lane)
         for t in range(visits.shape[0]):
             position = visits[t]
             state = exp2(load(steps, t) * exponent) * state + load(drive, t) * splat(B[position, n])
             store(y_tile, t, load(y_tile, t) + splat(C[position, n]) * state)
-        store(h, n, state)
+        store_at(h, n, lane, state)
 
 
 @njit(cache=True)
-def _recompute(start_row, steps, drive, exponent, B, n, visits, h, decay):
-    """Decay and state before each step of a chunk."""
-    state = load(start_row, 0)
+def _recompute(state, steps, drive, exponent, B, n, visits, h, decay):
+    """Decay and state before each step of a chunk, from the state before the first."""
     for t in range(visits.shape[0]):
         factor = exp2(load(steps, t) * exponent)
         store(decay, t, factor)
@@ -206,36 +233,46 @@ def _recompute(start_row, steps, drive, exponent, B, n, visits, h, decay):
 
 @njit(cache=True)
 def _reverse(
-    steps, drive, h, decay, dy, A, B, C, n, visits, carry, dA_rows, through_drive, through_decay, dB, dC
+    steps, drive, h, decay, dy, A, B, C, n, lane, visits,
+    carry, dA_lanes, through_drive, through_decay, dB_lanes, dC_lanes,
 ):  # fmt: skip
-    """Walk one chunk backwards for state n; g is the gradient of the state after each step."""
-    dA, carried = load(dA_rows, n), load(carry, n)
+    """Walk one chunk backwards for state n; g is the gradient of the state after each step.
+
+    What dB and dC are summed from stays spread over the lanes until all channels have added to it.
+    """
+    dA, carried = load_at(dA_lanes, n, lane), load_at(carry, n, lane)
     for back in range(visits.shape[0]):
         t = visits.shape[0] - 1 - back
-        position = visits[t]
-        b, output, driving = splat(B[position, n]), load(dy, t), load(drive, t)
+        position, row = visits[t], n * CHUNK + t
+        b, output, driving, before, factor = (
+            splat(B[position, n]),
+            load(dy, t),
+            load(drive, t),
+            load(h, t),
+            load(decay, t),
+        )
         g = carried + splat(C[position, n]) * output
-        carried = g * load(decay, t)
-        exponent = carried * load(h, t)
+        carried = g * factor
+        exponent = carried * before
         dA = dA + exponent * load(steps, t)
         store(through_decay, t, load(through_decay, t) + exponent * A)
         store(through_drive, t, load(through_drive, t) + g * b)
-        dB[position, n] += total(g * driving)
-        dC[position, n] += total(output * (load(decay, t) * load(h, t) + driving * b))
-    store(dA_rows, n, dA)
-    store(carry, n, carried)
+        store(dB_lanes, row, load(dB_lanes, row) + g * driving)
+        store(dC_lanes, row, load(dC_lanes, row) + output * (factor * before + driving * b))
+    store_at(dA_lanes, n, lane, dA)
+    store_at(carry, n, lane, carried)
 
 
 @njit(cache=True)
-def _finish(u_tile, steps, slopes, dy, skip, length, through_drive, through_decay, dD_row, dbias_row):
+def _finish(u_tile, steps, slopes, dy, skip, lane, length, through_drive, through_decay, dD_lanes, dbias_lanes):
     """Turn the two sums over n into the gradients of u (left in `through_drive`) and of delta (in `through_decay`)."""
-    dD, dbias = load(dD_row, 0), load(dbias_row, 0)
+    dD, dbias = load_at(dD_lanes, 0, lane), load_at(dbias_lanes, 0, lane)
     for t in range(length):
         driven, output, u = load(through_drive, t), load(dy, t), load(u_tile, t)
         ddelta = (load(through_decay, t) + driven * u) * load(slopes, t)
         store(through_decay, t, ddelta)
-        store(through_drive, t, driven * load(steps, t) + load(skip, 0) * output)
+        store(through_drive, t, driven * load(steps, t) + skip * output)
         dD = dD + output * u
         dbias = dbias + ddelta
-    store(dD_row, 0, dD)
-    store(dbias_row, 0, dbias)
+    store_at(dD_lanes, 0, lane, dD)
+    store_at(dbias_lanes, 0, lane, dbias)

@@ -8,6 +8,7 @@ values there is nothing to decide, and a state stays in registers.
 """
 
 import operator
+from functools import partial
 
 from llvmlite import ir
 from numba import types
@@ -94,6 +95,59 @@ def store_at(typingctx, array, row, column, value):
 
 
 @intrinsic
+def load_transposed(typingctx, source, row, column, tile, start):
+    """Tile rows from ``start`` on: LANES rows and columns of a float32 matrix whose rows are contiguous the other way.
+
+    The matrix is indexed [row, column] and neighbours in a column are neighbours in memory.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        matrix, row, column, tile, start = arguments
+        place = partial(_position, context, builder, signature.args[0], matrix, row)
+        columns = [builder.load(place(_plus(builder, column, lane)), align=4) for lane in range(LANES)]
+        for step, vector in enumerate(_transposed(builder, columns)):
+            target = _element(context, builder, signature.args[3], tile, _plus(builder, start, step))
+            builder.store(vector, target, align=4)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, types.intp, tile, types.intp), codegen
+
+
+@intrinsic
+def add_transposed(typingctx, tile, start, accumulate, target, row, column):
+    """Undo `load_transposed`: tile rows from ``start`` on overwrite the block of the matrix, or are added to it."""
+
+    def codegen(context, builder, signature, arguments):
+        tile, start, accumulate, matrix, row, column = arguments
+        steps = (_element(context, builder, signature.args[0], tile, _plus(builder, start, t)) for t in range(LANES))
+        zeros = ir.Constant(_VECTOR, [0.0] * LANES)
+        for lane, vector in enumerate(_transposed(builder, [builder.load(step, align=4) for step in steps])):
+            place = _position(context, builder, signature.args[3], matrix, row, _plus(builder, column, lane))
+            before = builder.select(accumulate, builder.load(place, align=4), zeros)
+            builder.store(builder.fadd(vector, before), place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(tile, types.intp, types.boolean, target, types.intp, types.intp), codegen
+
+
+def _plus(builder, index, offset: int):
+    return builder.add(index, ir.Constant(index.type, offset))
+
+
+def _transposed(builder, rows: list) -> list:
+    """Transpose LANES vectors in registers: exchange ever larger blocks across the diagonal."""
+    rows = list(rows)
+    for distance in (1 << bit for bit in range(LANES.bit_length() - 1)):
+        lower = [lane if not lane & distance else LANES + (lane ^ distance) for lane in range(LANES)]
+        upper = [lane ^ distance if not lane & distance else LANES + lane for lane in range(LANES)]
+        masks = [ir.Constant(_INTEGERS, lower), ir.Constant(_INTEGERS, upper)]
+        for row in (row for row in range(LANES) if not row & distance):
+            pair = rows[row], rows[row | distance]
+            rows[row], rows[row | distance] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+    return rows
+
+
+@intrinsic
 def splat(typingctx, scalar):
     """The same float32 number in every lane."""
 
@@ -152,14 +206,15 @@ def where_positive(typingctx, condition, yes, no):
 
 
 @intrinsic
-def power_of_two(typingctx, whole):
-    """2**whole for lanes that hold integers from -126 to 127."""
+def shift_exponent(typingctx, value, rounded):
+    """Product of value and 2**i, with i the integers in the low bits of ``rounded``; it must be a normal number."""
 
     def codegen(context, builder, signature, arguments):
-        exponent = builder.add(builder.fptosi(arguments[0], _INTEGERS), ir.Constant(_INTEGERS, [127] * LANES))
-        return builder.bitcast(builder.shl(exponent, ir.Constant(_INTEGERS, [23] * LANES)), _VECTOR)
+        value, rounded = (builder.bitcast(argument, _INTEGERS) for argument in arguments)
+        exponent = builder.shl(rounded, ir.Constant(_INTEGERS, [23] * LANES))
+        return builder.bitcast(builder.add(value, exponent), _VECTOR)
 
-    return lanes(lanes), codegen
+    return lanes(lanes, lanes), codegen
 
 
 def _arithmetic(symbol, instruction: str) -> None:

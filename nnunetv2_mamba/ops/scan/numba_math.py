@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.polynomial import Chebyshev, Polynomial
 
-from nnunetv2_mamba.ops.scan.numba_lanes import greater, power_of_two, smaller, splat, where_positive
+from nnunetv2_mamba.ops.scan.numba_lanes import greater, shift_exponent, smaller, splat, where_positive
 
 LOG2E = np.float32(math.log2(math.e))
 _F = np.float32
@@ -29,15 +29,15 @@ _R3, _R5, _R7, _R9, _R11, _R13 = (_F(1 / n) for n in (3, 5, 7, 9, 11, 13))
 def exp2(x):
     """2**x with a relative error below 2e-7, clamped to the normal float32 range instead of reaching 0 or infinity."""
     x = smaller(greater(x, splat(_SMALLEST)), splat(_LARGEST))
-    whole = (x + splat(_ROUNDING)) - splat(_ROUNDING)
-    f = x - whole
+    rounded = x + splat(_ROUNDING)
+    f = x - (rounded - splat(_ROUNDING))
     polynomial = splat(_C5) + f * splat(_C6)
     polynomial = splat(_C4) + f * polynomial
     polynomial = splat(_C3) + f * polynomial
     polynomial = splat(_C2) + f * polynomial
     polynomial = splat(_C1) + f * polynomial
     polynomial = splat(_F(1)) + f * polynomial
-    return polynomial * power_of_two(whole)
+    return shift_exponent(polynomial, rounded)
 
 
 @njit(cache=True)
