@@ -13,6 +13,10 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
+# Read when torch is loaded, here and in the processes that tests start: its idle threads sleep and do not spin on cores
+# that other processes need.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # Timings on shared machines say nothing about the code, and a run that fails has to fail again.
 settings.register_profile("repository", deadline=None, derandomize=True)
 settings.load_profile("repository")

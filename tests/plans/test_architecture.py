@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from nnunetv2_mamba.plans.architecture import deep_supervision_scales, mamba_architecture, vss_kwargs
 
 CONV2D = "torch.nn.modules.conv.Conv2d"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
 from nnunetv2_mamba.plans.derive import derive_plans, derive_plans_file
 
 

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 import pytest
 import torch
-from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet import nnUNetTrainerVMUNet
 
+from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet import nnUNetTrainerVMUNet
 from nnunetv2_mamba.training.checkpoint import CheckpointError
 
 

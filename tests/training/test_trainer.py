@@ -6,10 +6,10 @@ from typing import ClassVar
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2_mamba.trainers.nnUNetTrainerS3Mamba import nnUNetTrainerS3Mamba
-from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet import nnUNetTrainerVMUNet
 
 from nnunetv2_mamba.architectures import S3Mamba, VMUNet
+from nnunetv2_mamba.trainers.nnUNetTrainerS3Mamba import nnUNetTrainerS3Mamba
+from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet import nnUNetTrainerVMUNet
 from nnunetv2_mamba.training.trainer import MambaTrainer
 
 SMALL = {"features_per_stage": (8, 16), "d_state": 2}
