@@ -1,7 +1,7 @@
 """Cuts the sample that ``nnunetv2_mamba demo`` ships out of the IDRiD tiles; same input, same sample.
 
 Usage: ``python -m benchmarks.make_demo_sample TILES [OUT]`` where TILES is a folder in nnU-Net raw format whose cases
-are called ``<eye>_<tile>``, such as ``IDRiD_01_y0136_x0496``. OUT, the shipped sample where not given, is replaced.
+are called ``<eye>_<tile>``, such as ``IDRiD_01_y0136_x0496``. OUT, the shipped sample where not given, is replaced if it is an earlier sample.
 
 Candidates are all 128x128 windows of a tile at steps of 32 pixels, nothing is rescaled. From each eye come
 
@@ -50,6 +50,7 @@ Changed with respect to the original:
   other masks were left out.
 File names keep the number of the photograph: IDRiD_01 to IDRiD_16 are for training, IDRiD_17 to IDRiD_20 are held out.
 """
+OURS = ATTRIBUTION.partition("\n")[0]
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,17 @@ def write(crops: list[Crop], out: Path, suffix: str) -> None:
 
 
 def main(tiles: Path, out: Path = SAMPLE) -> None:
-    """Replaces the sample in `out` by one cut from `tiles`."""
-    if out.exists():
-        shutil.rmtree(out)
+    """Replaces the sample in `out` by one cut from `tiles`.
+
+    Raises:
+        FileExistsError: `out` is there and is no sample of ours.
+    """
     description = json.loads((tiles / "dataset.json").read_text())
+    if out.exists():
+        attribution = out / "ATTRIBUTION.txt"
+        if not attribution.is_file() or not attribution.read_text().startswith(OURS):
+            raise FileExistsError(f"{out} exists and is no sample of ours: name a folder that does not exist.")
+        shutil.rmtree(out)
     for suffix in ("Tr", "Ts"):
         eyes: dict[str, list[Crop]] = defaultdict(list)
         for label_file in sorted((tiles / f"labels{suffix}").glob("*.png")):

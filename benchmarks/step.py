@@ -27,10 +27,10 @@ ROUNDS = 3
 # What torch's profiler calls things, in words of this project; the first match counts.
 KINDS = {
     "selective scan": ("nnunetv2_mamba::grid_scan",),
+    "optimizer and clipping": ("adamw", "_foreach", "clip_grad"),
     "convolution": ("conv",),
     "matrix products (projections)": ("mm", "linear", "matmul"),
     "normalisation": ("norm",),
-    "optimizer": ("adamw", "_foreach"),
 }
 
 

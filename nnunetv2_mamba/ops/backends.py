@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import torch
 
@@ -92,19 +92,20 @@ class BackendRegistry(Generic[AnyBackend]):
         tolerance: largest relative error a self-check may show.
     """
 
-    _known: ClassVar[set[str]] = set()
-
     def __init__(self, op: str, backends: Sequence[AnyBackend], tolerance: float = 1e-4) -> None:
         self.op = op
         self.backends = {backend.name: backend for backend in backends}
-        self._known.update(self.backends)
         self.tolerance = tolerance
-        self._checked: dict[tuple[str, str], tuple[str | None, float | None]] = {}
+        self._unavailable: dict[tuple[AnyBackend, str], str | None] = {}
+        self._checked: dict[tuple[AnyBackend, str], tuple[str | None, float | None]] = {}
 
     def refusal(self, name: str, call: Call) -> str | None:
         """Why a backend cannot serve a call, or None; runs the self-check once everything else allows the backend."""
         backend = self.backends[name]
-        return backend.unavailable(call.device) or backend.unsupported(call) or self._check(backend, call.device)[0]
+        key = (backend, call.device)
+        if key not in self._unavailable:  # a broken package would be imported, and fail, at every call
+            self._unavailable[key] = backend.unavailable(call.device)
+        return self._unavailable[key] or backend.unsupported(call) or self._check(backend, call.device)[0]
 
     def select(self, call: Call, forced: str | None = None) -> str:
         """Name of the backend for a call.
@@ -120,7 +121,7 @@ class BackendRegistry(Generic[AnyBackend]):
         if forced is not None:
             return self._force(forced, call, "backend=")
         variable = os.environ.get(BACKEND_VARIABLE)
-        if variable and (variable in self.backends or variable not in self._known):
+        if variable and (variable in self.backends or variable not in known_backends()):
             return self._force(variable, call, BACKEND_VARIABLE + "=")
         for name in self.backends:
             if self.refusal(name, call) is None:
@@ -138,7 +139,7 @@ class BackendRegistry(Generic[AnyBackend]):
             verdict = "chosen" if name == chosen else f"rejected: {reason}" if reason else "works, not preferred"
             if chosen is None and reason is None:
                 verdict = "works, but the variable forces another"
-            error = self._checked.get((backend.name, call.device), (None, None))[1]
+            error = self._checked.get((backend, call.device), (None, None))[1]
             decisions.append(Decision(self.op, name, name == chosen, verdict, error))
         return decisions
 
@@ -150,7 +151,7 @@ class BackendRegistry(Generic[AnyBackend]):
         return name
 
     def _check(self, backend: AnyBackend, device: str) -> tuple[str | None, float | None]:
-        key = (backend.name, device)
+        key = (backend, device)
         if key not in self._checked:
             # A backend that does not even run must cost a reason, not the training: whatever it raises is that reason.
             # The first call may come from a prediction, under inference mode, where no gradient could be checked.
@@ -173,7 +174,16 @@ def explain(device: str) -> list[Decision]:
     Args:
         device: torch device type, such as ``"cpu"`` or ``"cuda"``.
     """
+    return [decision for registry in _registries() for decision in registry.explain(Call(device))]
+
+
+def known_backends() -> set[str]:
+    """Names of all backends of all ops."""
+    return {name for registry in _registries() for name in registry.backends}
+
+
+def _registries() -> tuple[BackendRegistry, ...]:
     from nnunetv2_mamba.ops.convolution import REGISTRY as causal_conv1d
     from nnunetv2_mamba.ops.scan.registry import REGISTRY as selective_scan
 
-    return [decision for registry in (selective_scan, causal_conv1d) for decision in registry.explain(Call(device))]
+    return selective_scan, causal_conv1d

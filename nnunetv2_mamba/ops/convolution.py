@@ -35,7 +35,7 @@ def causal_conv1d(
     if activation not in (None, "silu", "swish"):
         raise ValueError(f"activation {activation!r} is unknown; use None, 'silu' or 'swish'")
     if _select(x.device.type, x.dtype == torch.float64, weight.shape[1], backend) == "causal_conv1d":
-        return importlib.import_module("causal_conv1d").causal_conv1d_fn(x, weight, bias, activation=activation)
+        return _package_conv1d(x, weight, bias, activation)
     return _depthwise(x, weight, bias, activation)
 
 
@@ -48,6 +48,51 @@ def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str |
     width = weight.shape[1]
     y = conv1d(x, weight.unsqueeze(1), bias, padding=width - 1, groups=x.shape[1])[..., : x.shape[-1]]
     return y if activation is None else silu(y)
+
+
+@torch.library.custom_op("nnunetv2_mamba::causal_conv1d", mutates_args=())
+def _package_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+    with torch.no_grad():
+        return _package_kernel()(x, weight, bias, activation=activation).contiguous()
+
+
+@_package_conv1d.register_fake
+def _(x, weight, bias, activation):
+    return x.new_empty(x.shape)
+
+
+@torch.library.custom_op("nnunetv2_mamba::causal_conv1d_backward", mutates_args=())
+def _package_conv1d_backward(
+    dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    with torch.enable_grad():
+        zeros = weight.new_zeros(weight.shape[0])
+        leaves = [t.detach().requires_grad_() for t in (x, weight, zeros if bias is None else bias)]
+        dx, dweight, dbias = torch.autograd.grad(_package_kernel()(*leaves, activation=activation), leaves, dy)
+    return dx.contiguous(), dweight, dbias
+
+
+@_package_conv1d_backward.register_fake
+def _(dy, x, weight, bias, activation):
+    dbias = weight.new_empty(weight.shape[0])
+    return x.new_empty(x.shape), torch.empty_like(weight), dbias
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    x, weight, bias, ctx.activation = inputs
+    ctx.save_for_backward(x, weight, bias)
+
+
+def _backward(ctx, dy: Tensor):
+    dx, dweight, dbias = _package_conv1d_backward(dy, *ctx.saved_tensors, ctx.activation)
+    return dx, dweight, None if ctx.saved_tensors[2] is None else dbias, None
+
+
+_package_conv1d.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _package_kernel():
+    return importlib.import_module("causal_conv1d").causal_conv1d_fn
 
 
 class DepthwiseBackend:
@@ -95,7 +140,7 @@ class CausalConv1dBackend:
 
     def self_check(self, device: str) -> float:
         """Output and gradients against torch's convolution, on an odd length and a long one."""
-        kernel = importlib.import_module("causal_conv1d").causal_conv1d_fn
+        kernel = _package_kernel()
         return max(self._error(kernel, device, length) for length in (7, 4099))
 
     @staticmethod

@@ -109,6 +109,20 @@ def test_a_wrong_backend_is_refused_loudly(caplog, backend, reason):
     assert decisions["reference"].chosen
 
 
+def test_whether_a_backend_is_there_is_asked_once():
+    class Counting(ChunkedBackend):
+        questions = 0
+
+        def unavailable(self, device):
+            Counting.questions += 1
+            return "it is broken"
+
+    registry = _registry(Counting())
+    for _ in range(3):
+        assert registry.select(CPU) == "reference"
+    assert Counting.questions == 1
+
+
 def test_the_self_check_runs_once():
     class Counting(ChunkedBackend):
         checks = 0

@@ -99,13 +99,14 @@ Share = tuple[int, int, int, int, int]
 def _shares(scan: ScanArguments, lanes: int) -> tuple[list[Share], int]:
     """Work as (sample, part, group, first channel, channel after the last), and how many parts a sample is cut into.
 
-    Parts are multiples of the lane width within one group of B and C, as many as keep all threads busy.
+    Parts are multiples of the lane width within one group of B and C, as many as keep all threads busy, but not so many
+    that their copies of dB and dC together exceed 1/16 of all states.
     """
     batch, channels, groups = scan.u.shape[0], scan.u.shape[1], scan.B.shape[2]
     per_group = channels // groups
     blocks = -(-per_group // lanes)
     threads = torch.get_num_threads()
-    parts = min(blocks, threads // math.gcd(batch * groups, threads))
+    parts = min(blocks, threads // math.gcd(batch * groups, threads), max(1, per_group // 32))
     cuts = [min(per_group, lanes * (blocks * part // parts)) for part in range(parts)] + [per_group]
     return [
         (sample, part, group, group * per_group + cuts[part], group * per_group + cuts[part + 1])

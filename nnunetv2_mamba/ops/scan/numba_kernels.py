@@ -5,9 +5,12 @@ a time and CHUNK steps at a time: a tile of an input is then 2 KiB, and all tile
 Inputs are indexed [position, channel] whatever their memory order is.
 """
 
+from pathlib import Path
+
 import numpy as np
 from numba import njit
 
+from nnunetv2_mamba.ops.scan import contract, numba_lanes, numba_math
 from nnunetv2_mamba.ops.scan.contract import CHUNK
 from nnunetv2_mamba.ops.scan.numba_lanes import (
     LANES,
@@ -138,7 +141,7 @@ def scan_backward(
     dbias[begin:end] = dbias_lanes[0, : end - begin]
 
 
-@njit(cache=True)
+@njit
 def _padded(rows, begin, end):
     """Columns ``begin`` to ``end`` with zeros behind them, so that every block of lanes is full."""
     lanes = (end - begin + LANES - 1) // LANES * LANES
@@ -147,12 +150,12 @@ def _padded(rows, begin, end):
     return padded
 
 
-@njit(cache=True)
+@njit
 def _tile():
     return np.zeros((CHUNK, LANES), np.float32)
 
 
-@njit(cache=True)
+@njit
 def _consecutive(visits):
     """Whether a full chunk visits neighbours in ascending order, as the first direction of every grid does."""
     for t in range(1, visits.shape[0]):
@@ -161,7 +164,7 @@ def _consecutive(visits):
     return visits.shape[0] == CHUNK
 
 
-@njit(cache=True)
+@njit
 def _gather(source, visits, consecutive, first, width, tile):
     if width == LANES and source.strides[1] == source.itemsize:
         for t in range(visits.shape[0]):
@@ -177,7 +180,7 @@ def _gather(source, visits, consecutive, first, width, tile):
                 tile[t, j] = source[visits[t], first + j]
 
 
-@njit(cache=True)
+@njit
 def _scatter(tile, visits, consecutive, first, width, accumulate, target):
     if width == LANES and target.strides[1] == target.itemsize:
         for t in range(visits.shape[0]):
@@ -195,7 +198,7 @@ def _scatter(tile, visits, consecutive, first, width, accumulate, target):
                 target[visits[t], first + j] = before + tile[t, j]
 
 
-@njit(cache=True)
+@njit
 def _prepare(u_tile, bias, use_softplus, steps, slopes, drive):
     """Bias and softplus on the steps, slope of the softplus, and what drives the state: step times input.
 
@@ -210,7 +213,7 @@ def _prepare(u_tile, bias, use_softplus, steps, slopes, drive):
         store(drive, t, step * load(u_tile, t))
 
 
-@njit(cache=True)
+@njit
 def _advance(steps, drive, A2, lane, B, C, visits, h, y_tile):
     for n in range(A2.shape[0]):
         exponent, state = load_at(A2, n, lane), load_at(h, n, lane)
@@ -221,7 +224,7 @@ def _advance(steps, drive, A2, lane, B, C, visits, h, y_tile):
         store_at(h, n, lane, state)
 
 
-@njit(cache=True)
+@njit
 def _recompute(state, steps, drive, exponent, B, n, visits, h, decay):
     """Decay and state before each step of a chunk, from the state before the first."""
     for t in range(visits.shape[0]):
@@ -231,7 +234,7 @@ def _recompute(state, steps, drive, exponent, B, n, visits, h, decay):
         state = factor * state + load(drive, t) * splat(B[visits[t], n])
 
 
-@njit(cache=True)
+@njit
 def _reverse(
     steps, drive, h, decay, dy, A, B, C, n, lane, visits,
     carry, dA_lanes, through_drive, through_decay, dB_lanes, dC_lanes,
@@ -263,7 +266,7 @@ def _reverse(
     store_at(carry, n, lane, carried)
 
 
-@njit(cache=True)
+@njit
 def _finish(u_tile, steps, slopes, dy, skip, lane, length, through_drive, through_decay, dD_lanes, dbias_lanes):
     """Turn the two sums over n into the gradients of u (left in `through_drive`) and of delta (in `through_decay`)."""
     dD, dbias = load_at(dD_lanes, 0, lane), load_at(dbias_lanes, 0, lane)
@@ -276,3 +279,22 @@ def _finish(u_tile, steps, slopes, dy, skip, lane, length, through_drive, throug
         dbias = dbias + ddelta
     store_at(dD_lanes, 0, lane, dD)
     store_at(dbias_lanes, 0, lane, dbias)
+
+
+def discard_stale_code(kernels, sources) -> None:
+    """Delete machine code on disk that is older than a file it was compiled from.
+
+    numba looks at the file of the kernel itself and not at those of the functions that were compiled into it.
+
+    Args:
+        kernels: compiled with ``cache=True``.
+        sources: the other files.
+    """
+    changed = max(Path(source).stat().st_mtime_ns for source in sources)
+    for kernel in kernels:
+        for index in Path(kernel.stats.cache_path).glob(f"*.{kernel.__name__}-*.nbi"):
+            if index.stat().st_mtime_ns < changed:
+                index.unlink(missing_ok=True)
+
+
+discard_stale_code((scan_forward, scan_backward), (contract.__file__, numba_lanes.__file__, numba_math.__file__))

@@ -25,7 +25,7 @@ _C1, _C2, _C3, _C4, _C5, _C6 = (
 _R3, _R5, _R7, _R9, _R11, _R13 = (_F(1 / n) for n in (3, 5, 7, 9, 11, 13))
 
 
-@njit(cache=True)
+@njit
 def exp2(x):
     """2**x with a relative error below 2e-7, clamped to the normal float32 range instead of reaching 0 or infinity."""
     x = smaller(greater(x, splat(_SMALLEST)), splat(_LARGEST))
@@ -40,7 +40,7 @@ def exp2(x):
     return shift_exponent(polynomial, rounded)
 
 
-@njit(cache=True)
+@njit
 def softplus_and_slope(x):
     """log(1 + e**x) and its derivative, both accurate relative to their size for either sign of x.
 
