@@ -1,7 +1,8 @@
 """Cuts the sample that ``nnunetv2_mamba demo`` ships out of the IDRiD tiles; same input, same sample.
 
 Usage: ``python -m benchmarks.make_demo_sample TILES [OUT]`` where TILES is a folder in nnU-Net raw format whose cases
-are called ``<eye>_<tile>``, such as ``IDRiD_01_y0136_x0496``. OUT, the shipped sample where not given, is replaced if it is an earlier sample.
+are called ``<eye>_<tile>``, such as ``IDRiD_01_y0136_x0496``. OUT, the shipped sample where not given, is new
+or an earlier sample, which is replaced.
 
 Candidates are all 128x128 windows of a tile at steps of 32 pixels, nothing is rescaled. From each eye come
 
@@ -50,6 +51,7 @@ Changed with respect to the original:
   other masks were left out.
 File names keep the number of the photograph: IDRiD_01 to IDRiD_16 are for training, IDRiD_17 to IDRiD_20 are held out.
 """
+# Enough to tell a sample by, whatever an earlier version said below.
 OURS = ATTRIBUTION.partition("\n")[0]
 
 

@@ -246,7 +246,3 @@ def main(arguments: list[str] | None = None) -> int:
     module, _, attribute = COMMANDS[name][0].partition(":")
     command = getattr(importlib.import_module(module), attribute)
     return (command(rest) if issubclass(command, StockCommand) else parse(command, name, rest)).run() or 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

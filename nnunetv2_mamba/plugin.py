@@ -10,10 +10,11 @@ import os
 import re
 from pathlib import Path
 
+from nnunetv2_mamba._autoload import EXTERNAL_VARIABLE
 from nnunetv2_mamba.trainers import __path__ as TRAINERS_PATH
 
-AUTOLOAD_VARIABLE = "NNUNETV2_MAMBA_AUTOLOAD"
-EXTERNAL_VARIABLE = "nnUNet_extTrainer"
+# What gives a module names that its text does not spell out.
+ANY_NAME = r"^\s*from\s.*\simport\s+\*|\b(?:globals|setattr|exec)\s*\(|\b__getattr__\b"
 
 
 def trainers_folder() -> Path:
@@ -44,15 +45,16 @@ def nnunet_folder() -> Path | None:
 
 
 def may_exist(trainer: str) -> bool:
-    """Whether nnU-Net's look-up could find a trainer: False only when no file it searches can define that name.
+    """Whether nnU-Net's look-up could find a trainer: False only when no file it searches is seen to allow that name.
 
-    Files are read, not imported. A star import may bring in any name, so that a folder with one leaves it to nnU-Net.
+    Files are read, not imported. Where one of them has a star import or makes names while it runs (``globals()``,
+    ``setattr``, ``exec``, ``__getattr__``), any name may exist, and nnU-Net has to look.
 
     Args:
         trainer: class name as given to ``-tr``.
     """
     stock = nnunet_folder()
     folders = [*external_folders(), trainers_folder(), *([stock / "training" / "nnUNetTrainer"] if stock else [])]
-    named = re.compile(rf"\b{re.escape(trainer)}\b|^\s*from\s.*\simport\s+\*", re.MULTILINE)
+    named = re.compile(rf"\b{re.escape(trainer)}\b|{ANY_NAME}", re.MULTILINE)
     files = (file for folder in folders for file in folder.rglob("*.py"))
     return any(named.search(file.read_text(encoding="utf-8", errors="replace")) for file in files)

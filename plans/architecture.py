@@ -73,14 +73,20 @@ def mamba_architecture(architecture: Mapping[str, Any], network: str, **override
         overrides: further arguments of the network, or others than the derived ones.
 
     Returns:
-        An entry that is JSON-serialisable; a copy of the given one where that names a network of ours already.
+        An entry that is JSON-serialisable; a copy of the given one, without the overrides, where that names `network`.
 
     Raises:
-        ValueError: unknown network, or an architecture that ours cannot be derived from.
+        ValueError: unknown network, or an architecture that it cannot be derived from, such as another of ours.
     """
     if network not in NETWORKS:
         raise ValueError(f"unknown network {network}: choose one of {', '.join(NETWORKS)}.")
     if is_ours(architecture):
+        named = architecture["network_class_name"].rpartition(".")[2]
+        if named != network:
+            raise ValueError(
+                f"the plans name {named} already and give no {network}: "
+                f"use plans of nnU-Net's own planners, such as nnUNetPlans, or ask for {named}."
+            )
         return dict(architecture)
     return {
         "network_class_name": f"{PACKAGE}.{network}",

@@ -25,8 +25,8 @@ def derive_plans(
         plans_name: name of the new plans, by default the old one and the network's, such as ``nnUNetPlans_S3Mamba``.
 
     Raises:
-        ValueError: unknown network or configuration, a configuration without architecture, or one with so few stages
-            that the stock trainer cannot apply its deep supervision.
+        ValueError: unknown network or configuration, a configuration that has no architecture or already another
+            network of ours, or one with so few stages that the stock trainer cannot apply its deep supervision.
     """
     derived = deepcopy(dict(plans))
     entries = derived["configurations"]

@@ -1,6 +1,7 @@
 """The command line: what is handed over to nnU-Net, and what is refused in one sentence."""
 
 import os
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,3 +151,53 @@ def test_plan_hands_its_options_over(monkeypatch, capsys):
 def test_plan_refuses_what_is_not_there(dataset, sentence):
     with pytest.raises(SystemExit, match=sentence):
         cli.main(["plan", "-d", dataset])
+
+
+def in_new_process(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "nnunetv2_mamba", *arguments],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_module_is_the_command_too():
+    result = in_new_process("trainers")
+    assert (result.returncode, result.stdout.split()) == (0, plugin.trainer_names()), result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train", "8", "2d", "0", "-tr", "nnUNetTrainerS3Mamba"], "Could not find a dataset with the ID 8"),
+        (["predict", "-i", "a", "-o", "b", "-d", "8", "-c", "2d"], "Could not find a dataset with the ID 8"),
+        (["train", "7", "2d", "0", "-tr", "nnUNetTrainerS3Mambo"], "ours are nnUNetTrainerS3Mamba, "),
+    ],
+)
+def test_a_mistake_is_one_message_in_a_new_process_too(words, sentence):
+    result = in_new_process(*words, NNUNETV2_MAMBA_AUTOLOAD="0")
+    assert result.returncode == 1
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_nnunets_own_help_in_a_new_process():
+    result = in_new_process("train", "--help", NNUNETV2_MAMBA_AUTOLOAD="0")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("usage: nnUNetv2_mamba train ")
+    assert "--val_best" in result.stdout
+
+
+@pytest.mark.nnunet
+@pytest.mark.slow
+def test_nnunet_finds_our_trainer_and_misses_only_the_preprocessed_data():
+    result = in_new_process(
+        *("train", "7", "2d", "0", "-tr", "nnUNetTrainerS3Mamba", "-device", "cpu"), NNUNETV2_MAMBA_AUTOLOAD="0"
+    )
+    assert result.returncode == 1
+    assert "Using trainer 'nnUNetTrainerS3Mamba' from:" in result.stdout
+    assert "nnUNetPlans.json" in result.stderr.splitlines()[-1]

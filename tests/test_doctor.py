@@ -1,7 +1,9 @@
 """The doctor's checks, each against a machine that has the problem and one that has not."""
 
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +44,11 @@ def test_the_real_packages_pass():
 
 @pytest.mark.parametrize(
     ("source", "sentence"),
-    [("__version__ = '2.4.1'", "2.4.1 is older than 2.5"), ("raise OSError('libc')", "OSError: libc")],
+    [
+        ("__version__ = '2.4.1'", "2.4.1 is older than 2.5"),
+        ("raise OSError('libc')", "OSError: libc"),
+        ("raise AttributeError('_ARRAY_API')", "AttributeError: _ARRAY_API"),
+    ],
 )
 def test_a_torch_that_is_old_or_broken_fails(fake, source, sentence):
     fake("torch", source)
@@ -97,7 +103,7 @@ def test_no_nnunet_fails(monkeypatch):
     )
 
 
-@pytest.mark.parametrize("error", ["ImportError", "OSError", "RuntimeError"])
+@pytest.mark.parametrize("error", ["ImportError", "OSError", "RuntimeError", "AttributeError"])
 def test_a_broken_extension_is_a_warning(fake, error):
     fake("mamba_ssm", f"raise {error}('selective_scan_cuda.so: undefined symbol: _ZN3c104cuda9SetDevice')", "2.2.2")
     finding = packages.check_extension("mamba-ssm")
@@ -141,6 +147,28 @@ def test_the_slow_reference_is_a_warning_where_it_is_chosen():
     assert (chosen.status, unused.status) == (Status.WARN, Status.OK)
 
 
+@pytest.mark.parametrize(
+    ("device", "op", "status", "remedy"),
+    [
+        ("cuda", "selective_scan", Status.WARN, "nnunetv2-mamba[cuda]"),
+        ("cpu", "selective_scan", Status.WARN, "numba"),
+        ("mps", "selective_scan", Status.OK, ""),
+        ("cuda", "causal_conv1d", Status.OK, ""),
+    ],
+)
+def test_plain_torch_is_a_warning_where_something_faster_is_made_for_the_device(device, op, status, remedy):
+    (finding,) = backends.judge(device, [Decision(op, "torch", True, "chosen")])
+    assert finding.status is status
+    assert remedy in finding.remedy
+    assert ("and slow" in finding.text) is bool(remedy)
+
+
+def test_a_slow_backend_that_the_user_forces_is_unset_not_installed(monkeypatch):
+    monkeypatch.setenv("NNUNETV2_MAMBA_BACKEND", "torch")
+    (finding,) = backends.judge("cpu", [Decision("selective_scan", "torch", True, "chosen")])
+    assert (finding.status, finding.remedy) == (Status.WARN, "unset NNUNETV2_MAMBA_BACKEND")
+
+
 def test_no_backend_at_all_fails():
     assert backends.judge("cpu", [Decision("scan", "fast", False, "rejected: no")])[-1].status is Status.FAIL
 
@@ -173,9 +201,65 @@ def test_nnunet_finds_our_trainers_unless_kept_from_it(bare_environment):
 def test_folders_are_set_and_there(tmp_path):
     environment = {"nnUNet_raw": str(tmp_path), "nnUNet_preprocessed": str(tmp_path / "nowhere")}
     there, nowhere, unset = discovery.check_folders(environment)
-    assert (there.status, nowhere.status, unset.status) == (Status.OK, Status.WARN, Status.WARN)
+    assert (there.status, nowhere.status, unset.status) == (Status.OK, Status.WARN, Status.FAIL)
     assert "mkdir -p" in nowhere.remedy
-    assert unset.remedy == "export nnUNet_results=FOLDER"
+    assert unset.remedy.startswith("export nnUNet_results=FOLDER")
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_only_the_folders_that_training_needs_fail_when_unset(value):
+    assert [discovery.check_folder(variable, value).status for variable in discovery.FOLDERS] == [
+        Status.WARN,
+        Status.FAIL,
+        Status.FAIL,
+    ]
+
+
+def test_a_file_in_place_of_a_folder_fails(tmp_path):
+    (tmp_path / "file").touch()
+    finding = discovery.check_folder("nnUNet_results", str(tmp_path / "file"))
+    assert finding.status is Status.FAIL
+    assert "is no folder" in finding.text
+
+
+def test_first_use_says_that_only_folders_are_missing(monkeypatch, capsys):
+    fine = [Finding(Status.OK, "fine")]
+    checks = [("versions", lambda: fine), (doctor.FOLDERS_HEADING, lambda: discovery.check_folders({}))]
+    monkeypatch.setattr(doctor, "diagnose", lambda environment: checks)
+    assert doctor.report() == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("the installation works, and `nnUNetv2_mamba demo` needs nothing more")
+    assert "training on your own data needs the folders" in lines[-1]
+    assert sum("remedy: export nnUNet_" in line for line in lines) == 3
+
+
+def test_missing_folders_do_not_hide_another_failure(monkeypatch, capsys):
+    broken = [Finding(Status.FAIL, "broken", "mend it")]
+    checks = [("versions", lambda: broken), (doctor.FOLDERS_HEADING, lambda: discovery.check_folders({}))]
+    monkeypatch.setattr(doctor, "diagnose", lambda environment: checks)
+    assert doctor.report() == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "training would not work: 3 to fix, marked fail above"
+
+
+def test_a_torch_that_does_not_import_leaves_every_heading_with_a_finding(tmp_path, bare_environment):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libcudart.so.13: cannot open shared object file')")
+    # Where this package is imported from stays on the path, behind the broken torch.
+    path = os.pathsep.join([str(tmp_path), str(Path(doctor.__file__).parents[2])])
+    result = subprocess.run(
+        [sys.executable, "-m", "nnunetv2_mamba", "doctor"],
+        env=bare_environment | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "  fail  torch does not import: OSError: libcudart.so.13: cannot open shared object file" in result.stdout
+    for heading in ("devices", "backends"):
+        assert f"{heading}\n  fail  this could not be checked: OSError: libcudart.so.13" in result.stdout
+    assert "export nnUNet_results=" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("training would not work: ")
 
 
 @pytest.mark.parametrize(("status", "code"), [(Status.OK, 0), (Status.WARN, 0), (Status.FAIL, 1)])

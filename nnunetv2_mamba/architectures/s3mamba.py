@@ -33,6 +33,10 @@ class S3Mamba(VSSUNet):
         drop_path_rate: rate of the deepest blocks.
         finest_skip: whether the skip of the finest level, which VM-UNet drops, is used.
         tcma: whether there is TCMA; the side outputs then are its modulated masks.
+        tcma_patches: d of eq. 1, edge lengths of TCMA's scales in tokens, each 2 or more.
+        tcma_image_channels: C, channels of TCMA's image features.
+        tcma_edge_channels: E, channels of TCMA's edge features.
+        tcma_hidden: width of the hidden layers of TCMA's scales.
         channel_attention: whether blocks contain `EnCFBlock`.
         reduction: of the channel attention; 32 is `PUBLISHED_BUDGET`.
         depthwise_conv: whether blocks keep VM-UNet's depthwise convolution.
@@ -40,8 +44,8 @@ class S3Mamba(VSSUNet):
         deep_supervision: whether side outputs are returned; needs TCMA or ``side_heads``.
 
     Raises:
-        ValueError: lengths of the arguments do not fit, TCMA and side heads are both asked for, or deep supervision has
-            neither.
+        ValueError: lengths of the arguments do not fit, a width or scale of TCMA is too small, TCMA and side heads are
+            both asked for, or deep supervision has neither.
     """
 
     def __init__(
@@ -57,6 +61,10 @@ class S3Mamba(VSSUNet):
         drop_path_rate: float = 0.2,
         finest_skip: bool = False,
         tcma: bool = True,
+        tcma_patches: Sequence[int] = (2, 4, 8),
+        tcma_image_channels: int = 8,
+        tcma_edge_channels: int = 8,
+        tcma_hidden: int = 64,
         channel_attention: bool = True,
         reduction: int = 16,
         depthwise_conv: bool = False,
@@ -68,7 +76,19 @@ class S3Mamba(VSSUNet):
                 "tcma and side_heads are both True; with TCMA its masks are the side outputs, so drop side_heads"
             )
         per_axis = strides_per_axis(strides, len(features_per_stage), spatial_dims(conv_op))
-        attention = TCMA(input_channels, num_classes, features_per_stage, per_axis, conv_op) if tcma else None
+        attention = None
+        if tcma:
+            attention = TCMA(
+                input_channels,
+                num_classes,
+                features_per_stage,
+                per_axis,
+                conv_op,
+                tcma_patches,
+                tcma_image_channels,
+                tcma_edge_channels,
+                tcma_hidden,
+            )
         super().__init__(
             input_channels,
             num_classes,

@@ -38,8 +38,10 @@ class SobelMagnitude(nn.Module):
         """Gradient magnitude of x (B, channels, *spatial); same shape out."""
         padded = F.pad(x, (1, 1) * self.ndim, mode="replicate")
         gradient = CONVOLUTIONS[self.ndim](padded, self.kernels.to(x.dtype), groups=self.channels)
-        squares = gradient.float().square().unflatten(1, (self.channels, self.ndim)).sum(2)
-        return torch.sqrt(squares + 1e-6)
+        # Squares can leave the range of float16.
+        wide = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+        squares = wide.square().unflatten(1, (self.channels, self.ndim)).sum(2)
+        return torch.sqrt(squares + 1e-6).to(x.dtype)
 
 
 def _sobel_kernel(axis: int, ndim: int) -> Tensor:

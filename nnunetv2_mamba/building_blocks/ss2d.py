@@ -64,10 +64,13 @@ class SSND(nn.Module):
         if self.conv2d is not None:
             u = channels_last(self.conv2d(channels_first(u)))
         y = self.scan(F.silu(u))
-        return self.out_proj(self.out_norm(y) * F.silu(z))
+        # Normalised in the dtype of the scan, which may be wider than the weights': out_norm itself would refuse that.
+        weight, bias = self.out_norm.weight.to(y.dtype), self.out_norm.bias.to(y.dtype)
+        gated = F.layer_norm(y, y.shape[-1:], weight, bias, self.out_norm.eps) * F.silu(z)
+        return self.out_proj(gated.to(self.out_proj.weight.dtype))
 
     def scan(self, u: Tensor) -> Tensor:
-        """Sum of the directional scans of u (B, *spatial, 2C), each with its own projections; same shape out."""
+        """Sum of the directional scans of u (B, *spatial, 2C), each with its own projections; same shape, float32 at least."""
         batch, *spatial, inner = u.shape
         directions, d_state = self.directions, self.d_state
         projected = F.linear(u.reshape(batch, -1, inner), self.x_proj_weight.flatten(0, 1))
@@ -79,7 +82,7 @@ class SSND(nn.Module):
         y = cross_selective_scan(
             channels_first(u),
             delta.transpose(2, 3).unflatten(-1, spatial),
-            -torch.exp(self.A_logs).unflatten(0, (directions, inner)),
+            -torch.exp(self.A_logs.to(u.dtype)).unflatten(0, (directions, inner)),
             B.permute(0, 2, 3, 1).unflatten(-1, spatial),
             C.permute(0, 2, 3, 1).unflatten(-1, spatial),
             self.Ds.unflatten(0, (directions, inner)),

@@ -102,9 +102,12 @@ class TCMALevel(nn.Module):
             Tensor (B, Nc, *spatial).
         """
         classes = self.class_conv(channels_first(features))
-        attention = torch.stack([scale(image, classes, edges) for scale in self.scales]).sum(0).float()
+        attention = torch.stack([scale(image, classes, edges) for scale in self.scales]).sum(0)
+        # The power of a sum far below 1 vanishes in float16.
+        attention = attention.to(torch.promote_types(attention.dtype, torch.float32))
         power = attention.square().mean(dim=tuple(range(2, attention.ndim)), keepdim=True)
-        return attention * torch.rsqrt(power + 1e-8) * self.gain.view(-1, *(1,) * (attention.ndim - 2))
+        scaled = attention * torch.rsqrt(power + 1e-8) * self.gain.view(-1, *(1,) * (attention.ndim - 2))
+        return scaled.to(self.gain.dtype)
 
     def modulate(self, x: Tensor, attention: Tensor) -> tuple[Tensor, Tensor]:
         """Tune decoder tokens by the attended mask (eq. 5).
@@ -143,6 +146,9 @@ class TCMA(nn.Module):
         image_channels: channels of O.
         edge_channels: channels of E.
         hidden: width of the scales' hidden layers.
+
+    Raises:
+        ValueError: no scale, a scale of less than two tokens, or a width below one.
     """
 
     def __init__(
@@ -158,6 +164,13 @@ class TCMA(nn.Module):
         hidden: int = 64,
     ) -> None:
         super().__init__()
+        if min(patches, default=0) < 2:
+            raise ValueError(f"the patches of TCMA are {list(patches)}; give at least one edge length, each 2 or more")
+        if min(image_channels, edge_channels, hidden) < 1:
+            raise ValueError(
+                f"TCMA's image channels, edge channels and hidden width are {image_channels}, {edge_channels} and "
+                f"{hidden}; each must be at least 1"
+            )
         self.strides = [tuple(stride) for stride in strides]
         self.pool = AVERAGE_POOLS[spatial_dims(conv_op)]
         self.image_stem = ImageStem(input_channels, image_channels, self.strides[1], conv_op)
@@ -207,7 +220,8 @@ class TCMA(nn.Module):
         return size
 
     def _pool(self, x: Tensor, stride: tuple[int, ...]) -> Tensor:
-        return self.pool(x, stride, stride)
+        # On the CPU, torch has no 3-D pooling of 16-bit numbers.
+        return self.pool(x.to(torch.promote_types(x.dtype, torch.float32)), stride, stride).to(x.dtype)
 
 
 def _larger_factor(stride: int) -> int:

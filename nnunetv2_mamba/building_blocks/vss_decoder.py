@@ -45,7 +45,8 @@ class VSSDecoder(nn.Module):
         make_block: makes a block from its width and drop-path rate.
         drop_path_rate: rate of the coarsest block; it falls linearly to 0.
         finest_skip: whether the finest skip is used.
-        side_heads: whether each level but the coarsest has a 1x1 head for deep supervision.
+        side_heads: whether each level but the coarsest has a 1x1 head for deep supervision. Where that is off, training
+            gives them gradients of zero, because DDP waits for a gradient of every parameter.
         tcma: attention that modulates each level, whose masks then are the side outputs.
         deep_supervision: whether side outputs are returned.
     """
@@ -115,7 +116,12 @@ class VSSDecoder(nn.Module):
             if level > 0 or self.finest_skip:
                 x = x + encoded.skips[level]
         logits = self.seg_layers[0](channels_first(self.final_expand(x)))
-        return [logits, *reversed(side_outputs)] if self.deep_supervision else [logits]
+        if self.deep_supervision:
+            return [logits, *reversed(side_outputs)]
+        idle_heads = self.seg_layers[1:]
+        if self.training and len(idle_heads) > 0:
+            logits = logits + 0 * sum(parameter.sum() for parameter in idle_heads.parameters())
+        return [logits]
 
     def compute_conv_feature_map_size(self, encoder: VSSEncoder, input_size: Sequence[int]) -> int:
         """Feature-map elements kept for the backward pass of one sample of that size."""

@@ -11,12 +11,18 @@ from nnunetv2_mamba import plugin
 from nnunetv2_mamba.demo.dataset import DATASET_ID, DATASET_NAME, cases_in, copy_sample, eye_of, write_splits
 from nnunetv2_mamba.demo.scores import Scores, format_dice, read_scores
 from nnunetv2_mamba.demo.shell import CommandError, Shell
+from nnunetv2_mamba.training.quick_run import EPOCHS_VARIABLE, ITERATIONS_VARIABLE, VAL_ITERATIONS_VARIABLE
 
-EPOCHS = 16
+EPOCHS = 20
 ITERATIONS = 20
 VAL_ITERATIONS = 4
 CONFIGURATION = "2d"
 FOLD = "0"
+QUICK_RUN = {
+    EPOCHS_VARIABLE: str(EPOCHS),
+    ITERATIONS_VARIABLE: str(ITERATIONS),
+    VAL_ITERATIONS_VARIABLE: str(VAL_ITERATIONS),
+}
 
 
 class DemoError(RuntimeError):
@@ -31,12 +37,12 @@ class Demo:
 
     Attributes:
         out: folder for everything it writes; new, empty, or of an earlier run.
-        trainer: any trainer that nnU-Net finds.
+        trainer: one of this package's; those of others know nothing of `epochs` and would take their full length.
         epochs: length of the training; None for the length that suits two CPU cores.
     """
 
     out: Path = field(default=Path("nnunetv2_mamba_demo"), metadata={"help": "folder for everything the demo writes"})
-    trainer: str = field(default="nnUNetTrainerS3Mamba", metadata={"help": "nnU-Net trainer to use"})
+    trainer: str = field(default="nnUNetTrainerS3Mamba", metadata={"help": "one of our trainers"})
     epochs: int | None = field(default=None, metadata={"help": f"epochs of {ITERATIONS} iterations (default {EPOCHS})"})
 
     def run(self) -> int:
@@ -100,9 +106,7 @@ class Demo:
         """Environment of the commands: nnU-Net's folders, a short training, few processes; values of the user win."""
         folders = {name: str(self._root / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
         quick = {
-            "NNUNETV2_MAMBA_EPOCHS": str(EPOCHS),
-            "NNUNETV2_MAMBA_ITERATIONS": str(ITERATIONS),
-            "NNUNETV2_MAMBA_VAL_ITERATIONS": str(VAL_ITERATIONS),
+            **QUICK_RUN,
             "nnUNet_n_proc_DA": "1",
             "nnUNet_def_n_proc": "1",
             # Threads that spin while they wait take the cores away from the process that augments the images.
@@ -114,7 +118,7 @@ class Demo:
             quick["nnUNet_compile"] = "f"
         variables = folders | {name: os.environ.get(name, value) for name, value in quick.items()}
         if self.epochs is not None:
-            variables["NNUNETV2_MAMBA_EPOCHS"] = str(self.epochs)
+            variables[EPOCHS_VARIABLE] = str(self.epochs)
         return variables
 
     def _claim_folder(self) -> None:
@@ -122,13 +126,13 @@ class Demo:
         if self.epochs is not None and self.epochs < 1:
             raise DemoError(f"{self.epochs} epochs are too few; ask for 1 or more")
         settings_file = self._root / "demo.json"
-        if not plugin.may_exist(self.trainer):
+        if self.trainer not in plugin.trainer_names():
             names = ", ".join(plugin.trainer_names())
-            raise DemoError(f"nnU-Net finds no trainer called {self.trainer}; this package has {names}")
+            raise DemoError(f"{self.trainer} is none of this package's trainers, which can train briefly: take {names}")
         if self._root.exists() and not settings_file.exists() and (self._root.is_file() or any(self._root.iterdir())):
             raise DemoError(f"{self._root} exists and is not of a demo; name another folder with --out")
         settings = json.loads(settings_file.read_text()) if settings_file.exists() else {}
-        wanted = {name: value for name, value in self._variables().items() if name.startswith("NNUNETV2_MAMBA_")}
+        wanted = {name: value for name, value in self._variables().items() if name in QUICK_RUN}
         earlier = settings.get(self.trainer, wanted)
         checkpoints = [self._fold / f"checkpoint_{name}.pth" for name in ("latest", "final")]
         if earlier != wanted and any(file.exists() for file in checkpoints):

@@ -30,7 +30,7 @@ def copy_sample(nnunet_raw: Path) -> Path:
 
 
 def eye_of(case: str) -> str:
-    """Eye that a case was cut from: ``IDRiD_01`` for ``IDRiD_01_y0136_x0496_r2c1``."""
+    """Eye that a case was cut from: ``IDRiD_01`` for ``IDRiD_01_y0136_x0496_r224c160``."""
     return "_".join(case.split("_")[:2])
 
 

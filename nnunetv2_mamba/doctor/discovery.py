@@ -7,9 +7,15 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from nnunetv2_mamba import plugin
+from nnunetv2_mamba._autoload import AUTOLOAD_VARIABLE
 from nnunetv2_mamba.doctor.finding import Finding, Status
 
-FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+# What each holds, and whether a training stops without it; it never looks at the raw images.
+FOLDERS = {
+    "nnUNet_raw": ("datasets as you collect them, which planning reads", Status.WARN),
+    "nnUNet_preprocessed": ("what planning makes of them, which training reads", Status.FAIL),
+    "nnUNet_results": ("trained models", Status.FAIL),
+}
 LOOK_UP = """
 import sys
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
@@ -26,8 +32,8 @@ def check_autoload(environment: dict[str, str]) -> Finding:
     """
     setting = f'export {plugin.EXTERNAL_VARIABLE}="{plugin.trainers_folder()}"'
     own_way = f"nnUNetv2_mamba train works as it is; for nnU-Net's own commands {setting}"
-    if environment.get(plugin.AUTOLOAD_VARIABLE) == "0":
-        return Finding(Status.WARN, f"{plugin.AUTOLOAD_VARIABLE}=0 keeps us out of nnU-Net's search", own_way)
+    if environment.get(AUTOLOAD_VARIABLE) == "0":
+        return Finding(Status.WARN, f"{AUTOLOAD_VARIABLE}=0 keeps us out of nnU-Net's search", own_way)
     if environment.get("TORCH_DEVICE_BACKEND_AUTOLOAD", "1") != "1":
         return Finding(Status.WARN, "TORCH_DEVICE_BACKEND_AUTOLOAD keeps PyTorch from calling entry points", own_way)
     if not entry_points(group="torch.backends", name="nnunetv2_mamba"):
@@ -58,20 +64,31 @@ def check_trainers(environment: dict[str, str]) -> Finding:
 
 
 def check_folders(environment: dict[str, str]) -> list[Finding]:
-    """NnU-Net's three variables; without them it can be installed and used as a library only.
+    """NnU-Net's three variables; a folder that is only missing is none of our business, for nnU-Net makes it.
 
     Args:
         environment: the variables as the user set them.
     """
-    findings = []
-    for variable in FOLDERS:
-        folder = environment.get(variable)
-        if folder is None:
-            findings.append(Finding(Status.WARN, f"{variable} is not set", f"export {variable}=FOLDER"))
-        elif not Path(folder).is_dir():
-            findings.append(Finding(Status.WARN, f"{variable}={folder} is no folder", f'mkdir -p "{folder}"'))
-        elif not os.access(folder, os.R_OK if variable == "nnUNet_raw" else os.W_OK):
-            findings.append(Finding(Status.WARN, f"{variable}={folder} lacks permissions", f'chmod u+rw "{folder}"'))
-        else:
-            findings.append(Finding(Status.OK, f"{variable}={folder}"))
-    return findings
+    return [check_folder(variable, environment.get(variable)) for variable in FOLDERS]
+
+
+def check_folder(variable: str, folder: str | None) -> Finding:
+    """One of nnU-Net's variables.
+
+    Args:
+        variable: its name, of `FOLDERS`.
+        folder: its value, None where it is not set.
+    """
+    content, worst = FOLDERS[variable]
+    if not folder:
+        text = f"{variable} is not set: nnU-Net's folder for {content}"
+        return Finding(
+            worst, text, f"export {variable}=FOLDER, here and in the file that your shell reads at its start"
+        )
+    if not Path(folder).exists():
+        return Finding(Status.WARN, f"{variable}={folder} does not exist yet", f'mkdir -p "{folder}"')
+    if not Path(folder).is_dir():
+        return Finding(worst, f"{variable}={folder} is no folder", f"export {variable}=FOLDER")
+    if not os.access(folder, (os.R_OK if variable == "nnUNet_raw" else os.W_OK) | os.X_OK):
+        return Finding(worst, f"{variable}={folder} lacks permissions", f'chmod u+rwx "{folder}"')
+    return Finding(Status.OK, f"{variable}={folder}")

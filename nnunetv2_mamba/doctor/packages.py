@@ -40,7 +40,7 @@ def check_torch() -> Finding:
     """Torch must be importable and 2.5 or newer, which is when it began to call entry points."""
     try:
         torch = importlib.import_module("torch")
-    except (ImportError, OSError, RuntimeError) as error:
+    except Exception as error:  # a broken installation may raise anything, and all of it is what to report
         return Finding(Status.FAIL, f"torch does not import: {first_line(error)}", REINSTALL_TORCH)
     if release(torch.__version__) < (2, 5):
         return Finding(Status.FAIL, f"torch {torch.__version__} is older than 2.5", "pip install --upgrade torch")
@@ -51,7 +51,7 @@ def check_torchvision() -> Finding:
     """NnU-Net's look-up of trainers imports all of its own first, some of which need a torchvision that fits torch."""
     try:
         importlib.import_module("torchvision")
-    except (ImportError, OSError, RuntimeError) as error:
+    except Exception as error:  # as for torch
         built_for = next((line for line in _requirements("torchvision") if re.match(r"torch\b", line)), "another torch")
         text = f"torchvision does not import ({first_line(error)}); it wants {built_for}, installed is torch "
         return Finding(Status.FAIL, text + str(installed_version("torch")), REINSTALL_TORCH)
@@ -94,7 +94,7 @@ def check_extension(name: str) -> Finding:
         if error.name == module:
             return Finding(Status.OK, f"{name} is not installed, and not needed")
         reason = first_line(error)
-    except (ImportError, OSError, RuntimeError) as error:
+    except Exception as error:  # as for torch
         reason = first_line(error)
     else:
         return Finding(Status.OK, f"{name} {number} loads")

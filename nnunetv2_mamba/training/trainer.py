@@ -23,8 +23,9 @@ CUDA = torch.device("cuda")
 class MambaTrainer(nnUNetTrainer):
     """Base of our trainers: a subclass names the network, and may change any other class attribute.
 
-    A plan of nnU-Net's own planners is turned into our network on the fly; a plan that already names one of our
-    networks is used as it is, whatever `network_name` says.
+    A plan of nnU-Net's own planners is turned into our network on the fly. A plan that already names this network is
+    used as it is: what it says wins, `network_overrides` has no effect. One that names another of ours is refused, in
+    training and prediction alike.
 
     Attributes:
         network_name: class in `nnunetv2_mamba.architectures`.
@@ -67,7 +68,11 @@ class MambaTrainer(nnUNetTrainer):
         num_output_channels: int,
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
-        """The network of a configuration; nnU-Net calls this on the trainer to train, on the class to predict."""
+        """The network of a configuration; nnU-Net calls this on the trainer to train, on the class to predict.
+
+        Raises:
+            ValueError: the plan names another of our networks, or none can be derived from it.
+        """
         architecture = cls._architecture(configuration_manager)
         return get_network_from_plans(
             architecture["network_class_name"],
@@ -87,7 +92,8 @@ class MambaTrainer(nnUNetTrainer):
         """Build everything that training needs.
 
         Raises:
-            ValueError: a variable that shortens the training is no positive integer.
+            ValueError: a variable that shortens the training is no positive integer, or the plan names another of our
+                networks.
         """
         quick_run = QuickRun.from_environment()
         self.num_epochs = quick_run.epochs or self.num_epochs

@@ -73,6 +73,22 @@ def test_side_heads_and_tcma_exclude_each_other():
         S3Mamba(3, 2, **SMALL, side_heads=True)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tcma_patches": ()}, r"patches of TCMA are \[\]"),
+        ({"tcma_patches": (4, 1)}, r"patches of TCMA are \[4, 1\]"),
+        ({"tcma_image_channels": 0}, "are 0, 8 and 64"),
+        ({"tcma_edge_channels": 0}, "are 8, 0 and 64"),
+        ({"tcma_hidden": 0}, "are 8, 8 and 0"),
+    ],
+    ids=["no-patch", "patch", "image", "edge", "hidden"],
+)
+def test_sizes_of_tcma_that_make_no_sense(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        S3Mamba(3, 2, **SMALL, **arguments)
+
+
 def test_feature_map_size_wants_the_networks_axes():
     with pytest.raises(ValueError, match=r"\(16, 16, 16\)"):
         VMUNet(3, 2, **SMALL).compute_conv_feature_map_size((16, 16, 16))

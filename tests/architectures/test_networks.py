@@ -72,6 +72,18 @@ def test_every_parameter_gets_a_gradient_with_deep_supervision(name, conv_op, fi
 
 
 @sweep
+@pytest.mark.parametrize("levels", [1, 3])
+def test_every_parameter_gets_a_gradient_without_deep_supervision(name, levels):
+    """DDP waits for all of them, in a trainer without deep supervision too."""
+    lengths = {"strides": (1, 2, 2, 2)[: levels + 1], "n_blocks_per_stage": 1, "n_blocks_per_stage_decoder": 1}
+    network = make_network(name, nn.Conv2d, False, features_per_stage=(8, 12, 16)[:levels], **lengths)
+    sum_of_squares(network(make_image(SIZES[nn.Conv2d]))).backward()
+    assert not [key for key, parameter in network.named_parameters() if parameter.grad is None]
+    idle_heads = network.decoder.seg_layers[1:].parameters()
+    assert all(torch.equal(parameter.grad, torch.zeros_like(parameter)) for parameter in idle_heads)
+
+
+@sweep
 @both_dimensions
 def test_state_dict_is_the_same_with_deep_supervision_on_and_off(name, conv_op):
     supervised, plain = make_network(name, conv_op, True), make_network(name, conv_op, False)
@@ -202,6 +214,43 @@ def test_mixed_precision_of_large_inputs_is_finite(name, dtype):
     with torch.autocast("cpu", dtype):
         outputs = network(x)
     assert all(output.isfinite().all() for output in outputs)
+
+
+@sweep
+@both_dimensions
+@pytest.mark.parametrize(
+    ("dtype", "error"), [(torch.float64, 1e-4), (torch.float16, 0.02), (torch.bfloat16, 0.1)], ids=str
+)
+def test_networks_run_in_other_precisions(name, conv_op, dtype, error):
+    network, x = make_network(name, conv_op, True, drop_path_rate=0.0), make_image(SIZES[conv_op])
+    expected = network(x)
+    outputs = network.to(dtype)(x.to(dtype))
+    assert {output.dtype for output in outputs} == {dtype}
+    for output, reference in zip(outputs, expected, strict=True):
+        assert (output.float() - reference).norm() < error * reference.norm()
+    sum_of_squares([output.to(torch.promote_types(dtype, torch.float32)) for output in outputs]).backward()
+    assert all(parameter.grad.dtype == dtype and parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+@sweep
+def test_gradients_in_double_precision(name):
+    network, x = make_network(name, nn.Conv2d, True, drop_path_rate=0.0).double(), make_image((32, 32), 1).double()
+    # Feedback that starts at zero would hide what lies before it; evaluation keeps batch norm's averages in place.
+    for parameter in network.parameters():
+        parameter.data.add_(torch.randn_like(parameter), alpha=0.05)
+    network(x)
+    network.eval()
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    directions = [torch.randn_like(p) / p.numel() ** 0.5 for p in parameters]
+    gradients = torch.autograd.grad(sum_of_squares(network(x)), parameters)
+    slope = sum((g * d).sum() for g, d in zip(gradients, directions, strict=True))
+
+    def shifted(step: float) -> torch.Tensor:
+        values = {k: p + step * d for (k, p), d in zip(network.named_parameters(), directions, strict=True)}
+        return sum_of_squares(torch.func.functional_call(network, values, (x,)))
+
+    with torch.no_grad():
+        torch.testing.assert_close((shifted(1e-6) - shifted(-1e-6)) / 2e-6, slope, rtol=1e-4, atol=0)
 
 
 @sweep

@@ -3,15 +3,18 @@
 import json
 import shlex
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from nnunetv2_mamba import plugin
 from nnunetv2_mamba.demo import shell
 from nnunetv2_mamba.demo.command import EPOCHS, Demo
 from nnunetv2_mamba.demo.dataset import DATASET_NAME
+from nnunetv2_mamba.training.trainer import MambaTrainer
 
-TRAINER = "nnUNetTrainer"
+TRAINER = "nnUNetTrainerVMUNet"
 STEPS = ["nnUNetv2_plan_and_preprocess", "nnUNetv2_train", "nnUNetv2_predict", "nnUNetv2_evaluate_folder"]
 
 
@@ -126,11 +129,20 @@ def test_file_in_place_of_the_folder_is_refused(demo, calls, capfd):
     assert demo.out.read_text() == "mine"
 
 
-def test_unknown_trainer_is_refused_before_anything_is_written(demo, calls, capfd):
-    demo.trainer = "nnUNetTrainerNobodyWrote"
+@pytest.mark.parametrize("trainer", ["nnUNetTrainerNobodyWrote", "nnUNetTrainer", "nnUNetTrainer_5epochs"])
+def test_a_trainer_that_would_not_train_briefly_is_refused_before_anything_is_written(demo, calls, capfd, trainer):
+    demo.trainer, demo.epochs = trainer, 3
     assert demo.run() == 2
+    assert calls() == []
     assert not demo.out.exists()
-    assert "nnUNetTrainerNobodyWrote" in capfd.readouterr().err
+    message = capfd.readouterr().err
+    assert trainer in message
+    assert ", ".join(plugin.trainer_names()) in message
+
+
+@pytest.mark.parametrize("trainer", plugin.trainer_names())
+def test_every_trainer_of_ours_reads_the_variables_that_shorten_the_training(trainer):
+    assert issubclass(getattr(import_module(f"nnunetv2_mamba.trainers.{trainer}"), trainer), MambaTrainer)
 
 
 def test_no_epochs_are_refused(demo, calls, capfd):

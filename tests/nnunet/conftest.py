@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,12 +74,20 @@ class Workspace:
         """Output of nnUNetv2_train on the CPU, in 2d."""
         return self.run("nnUNetv2_train", 901, "2d", fold, "-tr", trainer, "-device", "cpu", *arguments, **variables)
 
-    def predict(self, trainer: str, folds: Iterable[int | str], output: str, *arguments: str) -> Path:
-        """Folder with the predictions of nnUNetv2_predict for the test images."""
+    def predict(
+        self,
+        trainer: str,
+        folds: Iterable[int | str],
+        output: str,
+        *arguments: str,
+        command: Sequence[str] = ("nnUNetv2_predict",),
+        **variables: str,
+    ) -> Path:
+        """Folder with the predictions of nnUNetv2_predict, or of another command that takes its arguments."""
         # No worker processes: preprocessing and export of two tiny images are quicker in line.
         where = ["-i", self.root / "raw" / DATASET / "imagesTs", "-o", self.root / output, "-npp", 0, "-nps", 0]
         model = ["-d", 901, "-c", "2d", "-tr", trainer, "-f", *folds]
-        self.run("nnUNetv2_predict", *where, *model, "-device", "cpu", *arguments)
+        self.run(*command, *where, *model, "-device", "cpu", *arguments, **variables)
         return self.root / output
 
     def model(self, trainer: str, plans: str = "nnUNetPlans") -> Path:

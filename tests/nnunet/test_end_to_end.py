@@ -73,6 +73,14 @@ def test_prediction_has_the_shape_of_the_image(predicted, trainer):
     assert len(list(predicted[trainer].glob("*.npz"))) == len(labels(predicted[trainer])) == 2
 
 
+def test_our_own_command_predicts_the_same_without_the_autoload(trained, predicted):
+    off = {"NNUNETV2_MAMBA_AUTOLOAD": "0"}
+    with pytest.raises(CommandError, match=f"Could not find requested nnunet trainer {S3MAMBA}"):
+        trained.predict(S3MAMBA, (0, 1), "predicted_by_none", **off)
+    ours = trained.predict(S3MAMBA, (0, 1), "predicted_by_ours", command=("nnUNetv2_mamba", "predict"), **off)
+    assert_same_predictions(predicted[S3MAMBA], ours)
+
+
 def test_training_is_resumed_where_it_stopped(trained):
     output = trained.train(VMUNET, 0, "--c", "--npz", NNUNETV2_MAMBA_EPOCHS="2")
     assert re.findall(r"Epoch (\d+) *$", output, flags=re.MULTILINE) == ["1"]
@@ -132,14 +140,23 @@ def test_derived_plans_train_with_the_stock_trainer(planned):
     assert len(labels(planned.predict(stock, [0], "predicted_stock", "-p", plans))) == 2
 
 
-@pytest.mark.parametrize("damage", ["truncated", "another network"])
-def test_wrong_pretrained_weights_are_refused_before_training(trained, tmp_path, damage):
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        ("truncated", r"failed reading zip archive"),
+        ("another network", r"Key encoder\.\S+ is missing in the pretrained model weights"),
+    ],
+    ids=["truncated", "another network"],
+)
+def test_wrong_pretrained_weights_are_refused_before_training(trained, tmp_path, damage, reason):
+    """The reasons are torch's and nnU-Net's: it loads such weights past the trainer."""
     source = trained.model(S3MAMBA if damage == "truncated" else VMUNET) / "fold_0" / "checkpoint_final.pth"
     weights = tmp_path / "weights.pth"
     weights.write_bytes(source.read_bytes()[: 100_000 if damage == "truncated" else None])
     before = (trained.model(S3MAMBA) / "fold_1" / "checkpoint_final.pth").read_bytes()
     with pytest.raises(CommandError) as error:
         trained.train(S3MAMBA, 1, "-pretrained_weights", weights)
+    assert re.search(reason, str(error.value).rstrip().rpartition("\n")[2])
     assert "Epoch 0" not in str(error.value)
     assert (trained.model(S3MAMBA) / "fold_1" / "checkpoint_final.pth").read_bytes() == before
 

@@ -1,11 +1,13 @@
 """NnU-Net's own look-up finds our trainers in a new process, from a wheel and from an editable installation."""
 
+import importlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from nnunetv2_mamba import plugin
+from nnunetv2_mamba import _autoload, plugin
 
 LOOK_UP = """
 import pickle, sys
@@ -64,6 +66,23 @@ def test_importing_torch_survives_without_the_trainers(wheel_installation):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize("error", [ImportError, PermissionError, SyntaxError, ValueError])
+def test_the_autoload_hook_never_raises(monkeypatch, error):
+    class Broken:
+        def find_spec(self, name, path=None, target=None):
+            if name == "nnunetv2_mamba.trainers":
+                raise error(name)
+
+    monkeypatch.delenv("nnUNet_extTrainer", raising=False)
+    monkeypatch.delenv("NNUNETV2_MAMBA_AUTOLOAD", raising=False)
+    monkeypatch.delitem(sys.modules, "nnunetv2_mamba.trainers")
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    with pytest.raises(error):
+        importlib.import_module("nnunetv2_mamba.trainers")
+    _autoload.register()
+    assert "nnUNet_extTrainer" not in os.environ
+
+
 def test_the_autoload_hook_is_small_and_imports_only_os():
     lines = (Path(plugin.__file__).parent / "_autoload.py").read_text().splitlines()
     assert len([line for line in lines if line.strip()]) <= 15
@@ -94,7 +113,16 @@ def test_names_are_known_without_importing_anything(monkeypatch, tmp_path, train
     assert plugin.may_exist(trainer) is found
 
 
-def test_a_star_import_may_bring_in_any_trainer(monkeypatch, tmp_path):
-    (tmp_path / "anything.py").write_text("from elsewhere import *")
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from elsewhere import *",
+        "globals()['nnUNetTrainerOf' + 'Elsewhere'] = 1",
+        "setattr(module, 'nnUNetTrainerOf' + place, 1)",
+        "def __getattr__(name): ...",
+    ],
+)
+def test_names_that_no_text_spells_out_are_left_to_nnunet(monkeypatch, tmp_path, source):
+    (tmp_path / "anything.py").write_text(source)
     monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path))
     assert plugin.may_exist("nnUNetTrainerOfElsewhere")

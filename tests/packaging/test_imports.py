@@ -18,6 +18,7 @@ RANKS = [
     {"training", "plans"},
     {"trainers"},
     {"plugin", "cli", "demo", "doctor", "_autoload"},
+    {"__main__"},
 ]
 RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
 FORBIDDEN = {
@@ -92,6 +93,7 @@ def in_new_process(code: str) -> None:
     [
         "import nnunetv2_mamba",
         "import nnunetv2_mamba.cli",
+        "import nnunetv2_mamba.__main__",
         "from nnunetv2_mamba.cli import main; main(['--help'])",
         "from nnunetv2_mamba.cli import main; main(['trainers'])",
         "from nnunetv2_mamba.cli import main\ntry: main(['plan', '--help'])\nexcept SystemExit: pass",

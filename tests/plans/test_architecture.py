@@ -3,8 +3,12 @@
 import json
 
 import pytest
+import torch
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-from nnunetv2_mamba.plans.architecture import deep_supervision_scales, mamba_architecture, vss_kwargs
+from nnunetv2_mamba import architectures, plugin
+from nnunetv2_mamba.architectures import _registry
+from nnunetv2_mamba.plans.architecture import NETWORKS, deep_supervision_scales, mamba_architecture, vss_kwargs
 
 CONV2D = "torch.nn.modules.conv.Conv2d"
 CONV3D = "torch.nn.modules.conv.Conv3d"
@@ -84,7 +88,51 @@ def test_overrides_reach_the_network():
 
 def test_our_own_architecture_is_left_as_it_is():
     edited = mamba_architecture(unet(isotropic(6)), "S3Mamba", d_state=8)
-    assert mamba_architecture(edited, "VMUNet") == edited
+    assert mamba_architecture(edited, "S3Mamba", d_state=4) == edited
+
+
+@pytest.mark.parametrize(("named", "wanted"), [("S3Mamba", "VMUNet"), ("VMUNet", "S3Mamba")])
+def test_another_network_of_ours_is_refused(named, wanted):
+    architecture = mamba_architecture(unet(isotropic(6)), named)
+    refusal = rf"^the plans name {named} already and give no {wanted}: use plans of nnU-Net's own .*\.$"
+    with pytest.raises(ValueError, match=refusal):
+        mamba_architecture(architecture, wanted)
+
+
+def test_every_network_can_be_planned_and_has_a_trainer():
+    assert sorted(NETWORKS) == sorted(_registry.NETWORKS) == sorted(architectures.__all__)
+    assert sorted(f"nnUNetTrainer{network}" for network in NETWORKS) == plugin.trainer_names()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_nnunet_builds_the_network_of_that_name(name):
+    architecture = mamba_architecture(unet(isotropic(4)), name, features_per_stage=(8, 16), d_state=1)
+    network = get_network_from_plans(
+        architecture["network_class_name"],
+        architecture["arch_kwargs"],
+        architecture["_kw_requires_import"],
+        1,
+        2,
+        deep_supervision=True,
+    )
+    assert type(network) is _registry.NETWORKS[name]
+
+
+def test_sizes_of_tcma_can_be_planned():
+    sizes = {"tcma_patches": [3, 5], "tcma_image_channels": 2, "tcma_edge_channels": 3, "tcma_hidden": 6}
+    architecture = mamba_architecture(unet(isotropic(4)), "S3Mamba", features_per_stage=(8, 16), d_state=1, **sizes)
+    planned = json.loads(json.dumps(architecture))
+    network = get_network_from_plans(
+        planned["network_class_name"], planned["arch_kwargs"], planned["_kw_requires_import"], 1, 2, False
+    )
+    tcma = network.decoder.tcma
+    assert tcma.image_stem[0].out_channels == 2
+    assert tcma.edge_stem[1].out_channels == 3
+    for level in tcma.seg_layers:
+        assert [scale.patch for scale in level.scales] == [3, 5]
+        assert {(scale.fc1.in_features, scale.fc1.out_features) for scale in level.scales} == {(2 + 2 + 3, 6)}
+        assert {scale.fc2.out_features for scale in level.scales} == {2 * 3}
+    assert network(torch.randn(1, 1, 32, 32)).shape == (1, 2, 32, 32)
 
 
 def test_unknown_network_is_answered_with_the_known_ones():

@@ -73,6 +73,17 @@ def test_a_single_level_is_refused_because_the_stock_loss_would_be_nan(plans, n_
     assert class_names(derive_plans(plans, "S3Mamba", ["2d"]))["2d"] == "S3Mamba"
 
 
+def test_plans_that_name_another_network_of_ours_are_refused(plans):
+    derived = derive_plans(plans, "S3Mamba", ["2d"])
+    with pytest.raises(ValueError, match="name S3Mamba already and give no VMUNet"):
+        derive_plans(derived, "VMUNet")
+    assert class_names(derive_plans(derived, "VMUNet", ["2d_low"])) == {
+        "2d": "S3Mamba",
+        "2d_large_batch": "PlainConvUNet",
+        "2d_low": "VMUNet",
+    }
+
+
 def test_plans_of_old_nnunet_are_refused(plans):
     del plans["configurations"]["2d_low"]["architecture"]
     with pytest.raises(ValueError, match=r"configuration 2d_low of nnUNetPlans has no architecture.*plan again"):
@@ -115,6 +126,13 @@ def test_the_source_is_not_overwritten(folder, plans):
     with pytest.raises(FileExistsError, match="nothing was written"):
         derive_plans_file(folder, plans_name="nnUNetPlans")
     assert json.loads((folder / "nnUNetPlans.json").read_text()) == plans
+
+
+def test_no_file_is_written_for_a_network_it_would_not_hold(folder):
+    derive_plans_file(folder)
+    with pytest.raises(ValueError, match="name S3Mamba already"):
+        derive_plans_file(folder, "nnUNetPlans_S3Mamba", "VMUNet")
+    assert sorted(file.name for file in folder.iterdir()) == ["nnUNetPlans.json", "nnUNetPlans_S3Mamba.json"]
 
 
 def test_missing_source_names_the_command_to_run(folder):

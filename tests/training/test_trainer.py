@@ -105,10 +105,8 @@ def test_a_bad_case_is_named_before_it_touches_the_weights(make_trainer, step):
     assert all(torch.equal(p, b) for p, b in zip(trainer.network.parameters(), before, strict=True))
 
 
-def test_a_plan_that_names_our_network_is_used_as_it_is(make_trainer):
-    trainer = make_trainer(SmallVMUNetTrainer)
-    configuration = trainer.configuration_manager.configuration
-    configuration["architecture"] = {
+def s3mamba_plan() -> dict:
+    return {
         "network_class_name": "nnunetv2_mamba.architectures.S3Mamba",
         "arch_kwargs": {
             "features_per_stage": [8, 24],
@@ -116,15 +114,49 @@ def test_a_plan_that_names_our_network_is_used_as_it_is(make_trainer):
             "n_blocks_per_stage": [1, 1],
             "n_blocks_per_stage_decoder": [1, 1],
             "conv_op": "torch.nn.modules.conv.Conv2d",
-            "d_state": 2,
+            "d_state": 1,
             "reduction": 4,
         },
         "_kw_requires_import": ["conv_op"],
     }
+
+
+def test_a_plan_that_names_our_network_is_used_as_it_is(make_trainer):
+    trainer = make_trainer(SmallS3MambaTrainer)
+    trainer.configuration_manager.configuration["architecture"] = s3mamba_plan()
     trainer.initialize()
     assert type(trainer.network) is S3Mamba
+    assert trainer.network.encoder.output_channels == [8, 24]
     assert trainer._get_deep_supervision_scales() == [[1, 1], [0.5, 0.5]]
     assert torch.isfinite(torch.as_tensor(trainer.train_step(batch_for(trainer))["loss"]))
+
+
+def test_a_plan_of_another_network_of_ours_is_refused_in_training_and_prediction(make_trainer):
+    trainer = make_trainer(SmallVMUNetTrainer)
+    trainer.configuration_manager.configuration["architecture"] = s3mamba_plan()
+    refusal = r"^the plans name S3Mamba already and give no VMUNet: use plans of nnU-Net's own .*or ask for S3Mamba\.$"
+    with pytest.raises(ValueError, match=refusal):
+        trainer.initialize()
+    with pytest.raises(ValueError, match=refusal):
+        SmallVMUNetTrainer.build_network_architecture(
+            trainer.plans_manager, trainer.configuration_manager, 1, 2, enable_deep_supervision=False
+        )
+
+
+@pytest.mark.parametrize("trainer_class", [SmallVMUNetTrainer, SmallS3MambaTrainer])
+def test_without_deep_supervision_a_step_reaches_every_parameter(make_trainer, trainer_class):
+    class NoDeepSupervision(trainer_class):
+        def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):  # noqa: B008
+            super().__init__(plans, configuration, fold, dataset_json, device)
+            self.enable_deep_supervision = False
+
+    trainer = make_trainer(NoDeepSupervision)
+    trainer.initialize()
+    assert torch.isfinite(torch.as_tensor(trainer.train_step(batch_for(trainer))["loss"]))
+    assert not [name for name, parameter in trainer.network.named_parameters() if parameter.grad is None]
+    supervised = make_trainer(trainer_class)
+    supervised.initialize()
+    supervised.network.load_state_dict(trainer.network.state_dict())
 
 
 def test_prediction_builds_the_same_weights_without_deep_supervision(make_trainer):
