@@ -70,7 +70,7 @@ class SSND(nn.Module):
         return self.out_proj(gated.to(self.out_proj.weight.dtype))
 
     def scan(self, u: Tensor) -> Tensor:
-        """Sum of the directional scans of u (B, *spatial, 2C), each with its own projections; same shape, float32 at least."""
+        """Sum of the directional scans of u (B, *spatial, 2C), each with its own projections; float32 at least."""
         batch, *spatial, inner = u.shape
         directions, d_state = self.directions, self.d_state
         projected = F.linear(u.reshape(batch, -1, inner), self.x_proj_weight.flatten(0, 1))
