@@ -1,8 +1,9 @@
 """``python -m benchmarks.ops``: the scan on the CPU against the sequential reference and against one pass of torch.exp.
 
 A scan that wrote out its decays would compute one exponential for each of B * D * L * N states; torch.exp over as many
-numbers is therefore a bar that materialising implementations cannot get under. Nothing is reported unless the backend
-gives the reference's numbers first.
+numbers is therefore a bar that materialising implementations cannot get under. It is timed with a new tensor for the
+result, as an expression makes one, and into memory that is there already: where the system hands out memory in small
+pages the first takes several times longer. Nothing is reported unless the backend gives the reference's numbers first.
 """
 
 import argparse
@@ -24,6 +25,7 @@ ROUNDS = 5
 TARGETS = {
     "forward_over_reference": (">=", 20.0),
     "forward_over_exp": ("<=", 0.4),
+    "forward_over_exp_into_given_memory": ("<=", 0.4),
     "both_over_reference": (">=", 50.0),
     "extra_memory_over_states": ("<=", 0.1),
 }
@@ -85,7 +87,8 @@ def measure() -> dict[str, Any]:
     dy = torch.ones_like(tensors[0])
     batch, channels, length, d_state = SHAPE
     exponents = -torch.rand(batch * channels * length * d_state)
-    runs = {"exp": lambda: torch.exp(exponents)}
+    into = torch.empty_like(exponents)
+    runs = {"exp": lambda: torch.exp(exponents), "exp into given memory": lambda: torch.exp(exponents, out=into)}
     for backend in ("numba", "torch", "reference"):
         runs[f"{backend} forward"] = partial(scan, backend, tensors)
         runs[f"{backend} forward+backward"] = partial(both, backend, tensors, dy)
@@ -95,6 +98,7 @@ def measure() -> dict[str, Any]:
     ratios = {
         "forward_over_reference": times["reference forward"] / times["numba forward"],
         "forward_over_exp": times["numba forward"] / times["exp"],
+        "forward_over_exp_into_given_memory": times["numba forward"] / times["exp into given memory"],
         "both_over_reference": times["reference forward+backward"] / times["numba forward+backward"],
         "extra_memory_over_states": extra_memory("numba"),
     }

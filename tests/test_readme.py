@@ -1,0 +1,35 @@
+"""What the README and the docs say is run or counted here."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nnunetv2_mamba import plugin
+from nnunetv2_mamba.architectures import S3Mamba, VMUNet
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_example_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict = {}
+    exec(example, names)
+    assert tuple(names["logits"].shape) == (1, 2, 240, 200)
+
+
+def test_the_table_of_trainers_is_complete_and_its_numbers_are_right():
+    rows = dict(re.findall(r"^\| `(nnUNetTrainer\w+)` \|.*\| ([\d,]+) \|$", README, re.MULTILINE))
+    assert sorted(rows) == plugin.trainer_names()
+    networks = {"nnUNetTrainerS3Mamba": S3Mamba(3, 2), "nnUNetTrainerVMUNet": VMUNet(3, 2, side_heads=True)}
+    for trainer, network in networks.items():
+        assert int(rows[trainer].replace(",", "")) == sum(p.numel() for p in network.parameters()), trainer
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))])
+def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert not re.findall(r"^[A-Z]{6,}$", text, re.MULTILINE)
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert link.startswith("https://") or (ROOT / page).parent.joinpath(link).exists(), link
