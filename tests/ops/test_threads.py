@@ -3,12 +3,14 @@
 import multiprocessing
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from nnunetv2_mamba.ops import cross_selective_scan
+from nnunetv2_mamba.ops.scan import threads
 
 
 def _inputs(seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -50,6 +52,21 @@ def test_a_forked_child_has_threads_of_its_own():
     finally:
         child.kill()
         child.join()
+
+
+@pytest.mark.parametrize("own_pool", [False, True])
+def test_all_threads_work_and_a_failure_comes_back(monkeypatch, own_pool):
+    if own_pool:
+        monkeypatch.setattr(threads, "_gomp_parallel", lambda: None)
+    meeting = threading.Barrier(2, timeout=30)
+    threads.run_in_threads(meeting.wait)  # returns only if two threads are in it at the same time
+
+    def fail():
+        raise MemoryError("no room for a tile")
+
+    with pytest.raises(MemoryError, match="no room"):
+        threads.run_in_threads(fail)
+    assert torch.equal(_scan(_inputs()), _scan(_inputs()))
 
 
 def test_two_threads_may_call_at_once():

@@ -1,9 +1,7 @@
 """The `numba` backend: shares samples and channels out among threads and hands each share to the compiled kernels."""
 
 import math
-import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ from torch import Tensor
 from nnunetv2_mamba.ops.backends import Call
 from nnunetv2_mamba.ops.scan.contract import ScanArguments
 from nnunetv2_mamba.ops.scan.self_check import largest_error
+from nnunetv2_mamba.ops.scan.threads import run_in_threads
 
 
 class NumbaBackend:
@@ -153,29 +152,12 @@ def _parameters(scan: ScanArguments) -> tuple[np.ndarray, ...]:
     return A.numpy(), B.numpy(), C.numpy(), D.numpy(), bias.numpy()
 
 
-_pool: tuple[int, int, ThreadPoolExecutor] | None = None
-
-
 def _run(share: Callable[..., None], shares: Iterable[Share]) -> None:
-    """Work off all shares with torch's number of threads; the kernels hold no GIL.
-
-    A pool of our own instead of numba's: numba's layers either refuse calls from two threads or kill a forked process.
-    """
-    threads = torch.get_num_threads()
+    """Work off all shares with torch's number of threads; the kernels hold no GIL."""
     remaining = iter(shares)  # advancing a list's iterator is atomic, so threads can draw from the same one
 
     def work() -> None:
         for arguments in remaining:
             share(*arguments)
 
-    helpers = [_executor(threads).submit(work) for _ in range(threads - 1)] if threads > 1 else []
-    work()
-    for helper in helpers:
-        helper.result()
-
-
-def _executor(threads: int) -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None or _pool[:2] != (os.getpid(), threads):  # the threads of a pool do not survive a fork
-        _pool = (os.getpid(), threads, ThreadPoolExecutor(threads - 1, thread_name_prefix="selective_scan"))
-    return _pool[2]
+    run_in_threads(work)

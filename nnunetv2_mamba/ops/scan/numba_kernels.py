@@ -50,10 +50,13 @@ def scan_forward(u, delta, A2, B, C, D, bias, use_softplus, order, begin, end, a
     A, h = _padded(A2, begin, end), _padded(np.zeros_like(A2), begin, end)
     skip, bias_lanes = _padded(D.reshape(1, -1), begin, end), _padded(bias.reshape(1, -1), begin, end)
     u_tile, steps, slopes, drive, y_tile = _tile(), _tile(), _tile(), _tile(), _tile()
+    B_tile, C_tile = np.empty((A2.shape[0], CHUNK), np.float32), np.empty((A2.shape[0], CHUNK), np.float32)
     for chunk in range((length + CHUNK - 1) // CHUNK):
         start = chunk * CHUNK
         visits = order[start : min(start + CHUNK, length)]
         consecutive = _consecutive(visits)
+        _turn(B, visits, B_tile)
+        _turn(C, visits, C_tile)
         if states.shape[0]:
             states[chunk, :, begin:end] = h[:, : end - begin]
         for first in range(begin, end, LANES):
@@ -63,7 +66,7 @@ def scan_forward(u, delta, A2, B, C, D, bias, use_softplus, order, begin, end, a
             _prepare(u_tile, load_at(bias_lanes, 0, lane), use_softplus, steps, slopes, drive)
             for t in range(CHUNK):
                 store(y_tile, t, load(u_tile, t) * load_at(skip, 0, lane))
-            _advance(steps, drive, A, lane, B, C, visits, h, y_tile)
+            _advance(steps, drive, A, lane, B_tile, C_tile, visits.shape[0], h, y_tile)
             _scatter(y_tile, visits, consecutive, first, width, accumulate, y)
 
 
@@ -104,11 +107,14 @@ def scan_backward(
     dD_lanes, dbias_lanes = np.zeros_like(skip), np.zeros_like(skip)
     u_tile, steps, slopes, drive, dy_tile = _tile(), _tile(), _tile(), _tile(), _tile()
     through_drive, through_decay, h, decay = _tile(), _tile(), _tile(), _tile()
+    B_tile, C_tile = np.empty((d_state, CHUNK), np.float32), np.empty((d_state, CHUNK), np.float32)
     dB_lanes, dC_lanes = np.empty((d_state * CHUNK, LANES), np.float32), np.empty((d_state * CHUNK, LANES), np.float32)
     for chunk in range((length + CHUNK - 1) // CHUNK - 1, -1, -1):
         start = chunk * CHUNK
         visits = order[start : min(start + CHUNK, length)]
         consecutive = _consecutive(visits)
+        _turn(B, visits, B_tile)
+        _turn(C, visits, C_tile)
         before[:, : end - begin] = states[chunk, :, begin:end]
         dB_lanes[:] = 0
         dC_lanes[:] = 0
@@ -121,10 +127,12 @@ def scan_backward(
             through_drive[:] = 0
             through_decay[:] = 0
             for n in range(d_state):
-                _recompute(load_at(before, n, lane), steps, drive, load_at(A2, n, lane), B, n, visits, h, decay)
+                _recompute(
+                    load_at(before, n, lane), steps, drive, load_at(A2, n, lane), B_tile[n], visits.shape[0], h, decay
+                )
                 _reverse(
-                    steps, drive, h, decay, dy_tile, load_at(A_lanes, n, lane), B, C, n, lane, visits,
-                    carry, dA_lanes, through_drive, through_decay, dB_lanes, dC_lanes,
+                    steps, drive, h, decay, dy_tile, load_at(A_lanes, n, lane), B_tile[n], C_tile[n], n, lane,
+                    visits.shape[0], carry, dA_lanes, through_drive, through_decay, dB_lanes, dC_lanes,
                 )  # fmt: skip
             _finish(
                 u_tile, steps, slopes, dy_tile, load_at(skip, 0, lane), lane, visits.shape[0],
@@ -153,6 +161,14 @@ def _padded(rows, begin, end):
 @njit
 def _tile():
     return np.zeros((CHUNK, LANES), np.float32)
+
+
+@njit
+def _turn(projection, visits, tile):
+    """Rows (position, N) of a projection in the order of the visits, as (N, step), for all channels of a chunk."""
+    for t in range(visits.shape[0]):
+        for n in range(tile.shape[0]):
+            tile[n, t] = projection[visits[t], n]
 
 
 @njit
@@ -214,29 +230,28 @@ def _prepare(u_tile, bias, use_softplus, steps, slopes, drive):
 
 
 @njit
-def _advance(steps, drive, A2, lane, B, C, visits, h, y_tile):
+def _advance(steps, drive, A2, lane, B, C, length, h, y_tile):
     for n in range(A2.shape[0]):
         exponent, state = load_at(A2, n, lane), load_at(h, n, lane)
-        for t in range(visits.shape[0]):
-            position = visits[t]
-            state = exp2(load(steps, t) * exponent) * state + load(drive, t) * splat(B[position, n])
-            store(y_tile, t, load(y_tile, t) + splat(C[position, n]) * state)
+        for t in range(length):
+            state = exp2(load(steps, t) * exponent) * state + load(drive, t) * splat(B[n, t])
+            store(y_tile, t, load(y_tile, t) + splat(C[n, t]) * state)
         store_at(h, n, lane, state)
 
 
 @njit
-def _recompute(state, steps, drive, exponent, B, n, visits, h, decay):
+def _recompute(state, steps, drive, exponent, B, length, h, decay):
     """Decay and state before each step of a chunk, from the state before the first."""
-    for t in range(visits.shape[0]):
+    for t in range(length):
         factor = exp2(load(steps, t) * exponent)
         store(decay, t, factor)
         store(h, t, state)
-        state = factor * state + load(drive, t) * splat(B[visits[t], n])
+        state = factor * state + load(drive, t) * splat(B[t])
 
 
 @njit
 def _reverse(
-    steps, drive, h, decay, dy, A, B, C, n, lane, visits,
+    steps, drive, h, decay, dy, A, B, C, n, lane, length,
     carry, dA_lanes, through_drive, through_decay, dB_lanes, dC_lanes,
 ):  # fmt: skip
     """Walk one chunk backwards for state n; g is the gradient of the state after each step.
@@ -244,17 +259,12 @@ def _reverse(
     What dB and dC are summed from stays spread over the lanes until all channels have added to it.
     """
     dA, carried = load_at(dA_lanes, n, lane), load_at(carry, n, lane)
-    for back in range(visits.shape[0]):
-        t = visits.shape[0] - 1 - back
-        position, row = visits[t], n * CHUNK + t
-        b, output, driving, before, factor = (
-            splat(B[position, n]),
-            load(dy, t),
-            load(drive, t),
-            load(h, t),
-            load(decay, t),
-        )
-        g = carried + splat(C[position, n]) * output
+    for back in range(length):
+        t = length - 1 - back
+        row = n * CHUNK + t
+        b, output, driving = splat(B[t]), load(dy, t), load(drive, t)
+        before, factor = load(h, t), load(decay, t)
+        g = carried + splat(C[t]) * output
         carried = g * factor
         exponent = carried * before
         dA = dA + exponent * load(steps, t)
