@@ -1,6 +1,7 @@
 """The numba backend where processes fork, threads call at once, and a compiled graph calls it first of all."""
 
 import multiprocessing
+import os
 import subprocess
 import sys
 import threading
@@ -75,6 +76,18 @@ def test_two_threads_may_call_at_once():
     with ThreadPoolExecutor(4) as pool:
         for want, have in zip(expected, pool.map(_scan, inputs), strict=True):
             assert torch.equal(want, have)
+
+
+@pytest.mark.slow
+def test_compiles_where_nothing_can_be_kept_on_disk():
+    script = (
+        "from nnunetv2_mamba.ops.backends import Call; from nnunetv2_mamba.ops.scan.registry import REGISTRY\n"
+        "assert REGISTRY.select(Call('cpu')) == 'numba', REGISTRY.explain(Call('cpu'))\n"
+    )
+    nowhere = {**os.environ, "NUMBA_CACHE_LOCATOR_CLASSES": "IPythonCacheLocator"}
+    done = subprocess.run([sys.executable, "-c", script], env=nowhere, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "NUMBA_CACHE_DIR" in done.stderr
 
 
 @pytest.mark.compile

@@ -5,6 +5,8 @@ a time and CHUNK steps at a time: a tile of an input is then 2 KiB, and all tile
 Inputs are indexed [position, channel] whatever their memory order is.
 """
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +27,20 @@ from nnunetv2_mamba.ops.scan.numba_lanes import (
 )
 from nnunetv2_mamba.ops.scan.numba_math import LOG2E, exp2, softplus_and_slope
 
+logger = logging.getLogger(__name__)
 
-@njit(cache=True, nogil=True, error_model="numpy")
+
+def kernel(function: Callable) -> Callable:
+    """Compile a function at its first call, keep the machine code on disk, and let other threads run beside it."""
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError as error:  # a container without a home, its packages not writable
+        logger.warning("%s; it is compiled anew in every process, set NUMBA_CACHE_DIR to keep it", error)
+        return njit(**options)(function)
+
+
+@kernel
 def scan_forward(u, delta, A2, B, C, D, bias, use_softplus, order, begin, end, accumulate, y, states):
     """Scan channels ``begin`` to ``end`` of one sample in one direction.
 
@@ -70,7 +84,7 @@ def scan_forward(u, delta, A2, B, C, D, bias, use_softplus, order, begin, end, a
             _scatter(y_tile, visits, consecutive, first, width, accumulate, y)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def scan_backward(
     dy, states, u, delta, A, B, C, D, bias, use_softplus, order, begin, end, accumulate,
     du, ddelta, dA, dB, dC, dD, dbias,
@@ -297,12 +311,14 @@ def discard_stale_code(kernels, sources) -> None:
     numba looks at the file of the kernel itself and not at those of the functions that were compiled into it.
 
     Args:
-        kernels: compiled with ``cache=True``.
+        kernels: what `kernel` returned.
         sources: the other files.
     """
     changed = max(Path(source).stat().st_mtime_ns for source in sources)
-    for kernel in kernels:
-        for index in Path(kernel.stats.cache_path).glob(f"*.{kernel.__name__}-*.nbi"):
+    for compiled in kernels:
+        if compiled.stats.cache_path is None:
+            continue
+        for index in Path(compiled.stats.cache_path).glob(f"*.{compiled.__name__}-*.nbi"):
             if index.stat().st_mtime_ns < changed:
                 index.unlink(missing_ok=True)
 
