@@ -46,14 +46,14 @@ def test_crop_undoes_padding_by_the_last_value(spatial, multiple):
 
 def test_equals_the_written_equations():
     attention = make_attention(patch=2)
-    O, R, E = features(4, 6)  # noqa: E741
-    P_O, P_I, P_E = (partition(x, (2, 2)) for x in (O, R, E))
+    image, classes, edges = features(4, 6)
+    P_O, P_I, P_E = (partition(x, (2, 2)) for x in (image, classes, edges))
     A_B = torch.einsum("bpjc,bpjk,bpje->bpkce", P_O, P_I, P_E) / 4
     rows = torch.cat((P_O, P_I, P_E), -1)
     hidden = attention.fc1(rows).flatten(0, 2)
     W_D = attention.fc2(attention.norm(hidden).relu()).sigmoid().reshape(*rows.shape[:3], 4, 5)
     expected = torch.einsum("bpkce,bpjce->bpjk", A_B, W_D) / 20
-    torch.testing.assert_close(attention(O, R, E), fold(expected, (2, 2), (4, 6)))
+    torch.testing.assert_close(attention(image, classes, edges), fold(expected, (2, 2), (4, 6)))
 
 
 def test_a_pixel_acts_only_within_its_patch():

@@ -10,7 +10,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2_mamba.architectures import S3Mamba, VMUNet
 from nnunetv2_mamba.trainers.nnUNetTrainerS3Mamba import nnUNetTrainerS3Mamba
 from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet import nnUNetTrainerVMUNet
-from nnunetv2_mamba.training.trainer import MambaTrainer
+from nnunetv2_mamba.training.trainer import CUDA, MambaTrainer
 
 SMALL = {"features_per_stage": (8, 16), "d_state": 2}
 
@@ -71,7 +71,7 @@ def test_a_user_subclass_can_set_hyperparameters_both_ways(make_trainer):
         initial_lr = 3e-3
 
     class InConstructor(SmallVMUNetTrainer):
-        def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):  # noqa: B008
+        def __init__(self, plans, configuration, fold, dataset_json, device=CUDA):
             super().__init__(plans, configuration, fold, dataset_json, device)
             self.initial_lr = 3e-3
             self.num_epochs = 7
@@ -146,7 +146,7 @@ def test_a_plan_of_another_network_of_ours_is_refused_in_training_and_prediction
 @pytest.mark.parametrize("trainer_class", [SmallVMUNetTrainer, SmallS3MambaTrainer])
 def test_without_deep_supervision_a_step_reaches_every_parameter(make_trainer, trainer_class):
     class NoDeepSupervision(trainer_class):
-        def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):  # noqa: B008
+        def __init__(self, plans, configuration, fold, dataset_json, device=CUDA):
             super().__init__(plans, configuration, fold, dataset_json, device)
             self.enable_deep_supervision = False
 

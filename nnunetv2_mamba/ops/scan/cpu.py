@@ -1,5 +1,6 @@
 """The `numba` backend: shares samples and channels out among threads and hands each share to the compiled kernels."""
 
+import importlib
 import math
 from collections.abc import Callable, Iterable
 
@@ -24,7 +25,7 @@ class NumbaBackend:
         if device != "cpu":
             return f"it runs on the cpu, not on {device}"
         try:
-            import numba  # noqa: F401
+            importlib.import_module("numba")
         except (ImportError, OSError) as error:
             return f"numba does not import: {error}"
         return None
