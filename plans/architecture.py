@@ -1,7 +1,6 @@
 """From the architecture that nnU-Net planned to one of ours: the same downsampling, other blocks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,11 +51,19 @@ def vss_kwargs(
     }
 
 
-NETWORKS: dict[str, Callable[..., dict[str, Any]]] = {
-    "VMUNet": partial(vss_kwargs, side_heads=True),
-    "S3Mamba": vss_kwargs,
-}
-"""Networks that a plan can be turned into, with the function that makes their arguments from the plan's."""
+def vmunet_kwargs(configuration: Mapping[str, Any], **overrides: Any) -> dict[str, Any]:
+    """Constructor arguments of VMUNet; as in `vss_kwargs`."""
+    return vss_kwargs(configuration["architecture"]["arch_kwargs"], **{"side_heads": True} | overrides)
+
+
+def s3mamba_kwargs(configuration: Mapping[str, Any], **overrides: Any) -> dict[str, Any]:
+    """Constructor arguments of S3Mamba: as in `vss_kwargs`, with the planned voxel spacing, in which it sees edges."""
+    planned = {"spacing": configuration.get("spacing")}
+    return vss_kwargs(configuration["architecture"]["arch_kwargs"], **planned | overrides)
+
+
+NETWORKS: dict[str, Callable[..., dict[str, Any]]] = {"VMUNet": vmunet_kwargs, "S3Mamba": s3mamba_kwargs}
+"""Networks that a plan can be turned into, with the function that makes their arguments from a configuration."""
 
 
 def is_ours(architecture: Mapping[str, Any]) -> bool:
@@ -64,11 +71,12 @@ def is_ours(architecture: Mapping[str, Any]) -> bool:
     return architecture["network_class_name"].startswith(PACKAGE + ".")
 
 
-def mamba_architecture(architecture: Mapping[str, Any], network: str, **overrides: Any) -> dict[str, Any]:
-    """The ``architecture`` entry of a plan with one of our networks in the place of the planned one.
+def mamba_architecture(configuration: Mapping[str, Any], network: str, **overrides: Any) -> dict[str, Any]:
+    """The ``architecture`` entry of a configuration with one of our networks in the place of the planned one.
 
     Args:
-        architecture: ``architecture`` entry of nnU-Net's plan, in which ``conv_op`` is a dotted name.
+        configuration: of nnU-Net's plan, with what it inherits: ``architecture``, in which ``conv_op`` is a dotted
+            name, and ``spacing``, in mm per axis; without it, voxels count as isotropic.
         network: name of the class in `nnunetv2_mamba.architectures`.
         overrides: further arguments of the network, or others than the derived ones.
 
@@ -80,6 +88,7 @@ def mamba_architecture(architecture: Mapping[str, Any], network: str, **override
     """
     if network not in NETWORKS:
         raise ValueError(f"unknown network {network}: choose one of {', '.join(NETWORKS)}.")
+    architecture = configuration["architecture"]
     if is_ours(architecture):
         named = architecture["network_class_name"].rpartition(".")[2]
         if named != network:
@@ -90,7 +99,7 @@ def mamba_architecture(architecture: Mapping[str, Any], network: str, **override
         return dict(architecture)
     return {
         "network_class_name": f"{PACKAGE}.{network}",
-        "arch_kwargs": NETWORKS[network](architecture["arch_kwargs"], **overrides),
+        "arch_kwargs": NETWORKS[network](configuration, **overrides),
         "_kw_requires_import": ["conv_op"],
     }
 

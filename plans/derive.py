@@ -34,9 +34,10 @@ def derive_plans(
     if unknown := chosen - set(entries):
         raise ValueError(f"{plans['plans_name']} has no configuration {sorted(unknown)[0]}, only {', '.join(entries)}.")
     # Resolved before the first is replaced: a configuration that inherits must not inherit the replacement unasked.
-    planned = {name: _planned_architecture(plans, name) for name in entries}
+    planned = {name: _planned(plans, name) for name in entries}
     for name, entry in entries.items():
-        entry["architecture"] = _replaced(planned[name], network, name) if name in chosen else planned[name]
+        kept = planned[name]["architecture"]
+        entry["architecture"] = _replaced(planned[name], network, name) if name in chosen else kept
     derived["plans_name"] = plans_name or f"{plans['plans_name']}_{network}"
     return derived
 
@@ -91,23 +92,25 @@ def _preprocessed_folder(dataset: int | str) -> Path:
     return Path(nnUNet_preprocessed) / maybe_convert_to_dataset_name(dataset)
 
 
-def _planned_architecture(plans: Mapping[str, Any], configuration: str) -> dict[str, Any]:
-    entry = plans["configurations"][configuration]
-    while "architecture" not in entry:
-        if "inherits_from" not in entry:
-            raise ValueError(
-                f"configuration {configuration} of {plans['plans_name']} has no architecture, so it was planned by "
-                "nnU-Net 2.2 or older: plan again with nnUNetv2_plan_experiment."
-            )
-        entry = plans["configurations"][entry["inherits_from"]]
-    return deepcopy(entry["architecture"])
+def _planned(plans: Mapping[str, Any], configuration: str) -> dict[str, Any]:
+    """A configuration with what it inherits."""
+    planned = deepcopy(plans["configurations"][configuration])
+    while "inherits_from" in planned:
+        planned = deepcopy(plans["configurations"][planned.pop("inherits_from")]) | planned
+    if "architecture" not in planned:
+        raise ValueError(
+            f"configuration {configuration} of {plans['plans_name']} has no architecture, so it was planned by "
+            "nnU-Net 2.2 or older: plan again with nnUNetv2_plan_experiment."
+        )
+    return planned
 
 
-def _replaced(architecture: Mapping[str, Any], network: str, configuration: str) -> dict[str, Any]:
-    replaced = mamba_architecture(architecture, network)
+def _replaced(planned: Mapping[str, Any], network: str, configuration: str) -> dict[str, Any]:
+    replaced = mamba_architecture(planned, network)
     if len(deep_supervision_scales(replaced)) < 2:
         raise ValueError(
-            f"configuration {configuration} has {len(architecture['arch_kwargs']['strides'])} stages, too few for the "
-            f"stock trainer's deep supervision: leave it out, or train it with -tr nnUNetTrainer{network} instead."
+            f"configuration {configuration} has {len(planned['architecture']['arch_kwargs']['strides'])} stages, too "
+            f"few for the stock trainer's deep supervision: leave it out, or train it with -tr nnUNetTrainer{network} "
+            "instead."
         )
     return replaced

@@ -37,6 +37,8 @@ class S3Mamba(VSSUNet):
         tcma_image_channels: C, channels of TCMA's image features.
         tcma_edge_channels: E, channels of TCMA's edge features.
         tcma_hidden: width of the hidden layers of TCMA's scales.
+        spacing: distance of neighbouring voxels per spatial axis in mm, in the order of the image's axes, as nnU-Net's
+            plan has it; TCMA measures edges in it. None: isotropic.
         channel_attention: whether blocks contain `EnCFBlock`.
         reduction: of the channel attention; 32 is `PUBLISHED_BUDGET`.
         depthwise_conv: whether blocks keep VM-UNet's depthwise convolution.
@@ -44,8 +46,8 @@ class S3Mamba(VSSUNet):
         deep_supervision: whether side outputs are returned; needs TCMA or ``side_heads``.
 
     Raises:
-        ValueError: lengths of the arguments do not fit, a width or scale of TCMA is too small, TCMA and side heads are
-            both asked for, or deep supervision has neither.
+        ValueError: lengths of the arguments do not fit, a width or scale of TCMA is too small, its spacing is no
+            positive number per axis, TCMA and side heads are both asked for, or deep supervision has neither.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class S3Mamba(VSSUNet):
         tcma_image_channels: int = 8,
         tcma_edge_channels: int = 8,
         tcma_hidden: int = 64,
+        spacing: Sequence[float] | None = None,
         channel_attention: bool = True,
         reduction: int = 16,
         depthwise_conv: bool = False,
@@ -88,6 +91,7 @@ class S3Mamba(VSSUNet):
                 tcma_image_channels,
                 tcma_edge_channels,
                 tcma_hidden,
+                spacing,
             )
         super().__init__(
             input_channels,

@@ -1,7 +1,7 @@
 """S3-Mamba's Tensor-based Cross-feature Multi-scale Attention."""
 
 from collections.abc import Sequence
-from math import isqrt, prod
+from math import ceil, isqrt, prod
 
 import torch
 from torch import Tensor, nn
@@ -45,11 +45,14 @@ class EdgeStem(nn.Sequential):
         input_channels: channels of the image.
         channels: channels of E.
         conv_op: `nn.Conv2d` or `nn.Conv3d`.
+        spacing: as in `SobelMagnitude`; the norm would undo a factor common to all axes anyway.
     """
 
-    def __init__(self, input_channels: int, channels: int, conv_op: type[nn.Module]) -> None:
+    def __init__(
+        self, input_channels: int, channels: int, conv_op: type[nn.Module], spacing: Sequence[float] | None
+    ) -> None:
         super().__init__(
-            SobelMagnitude(input_channels, conv_op),
+            SobelMagnitude(input_channels, conv_op, spacing),
             conv_op(input_channels, channels, 3, padding=1, bias=False),
             InstanceNorm(channels),
         )
@@ -122,11 +125,17 @@ class TCMALevel(nn.Module):
         mask = attention * self.mask_conv(channels_first(x))
         return x + channels_last(self.feedback(mask)), mask
 
-    def compute_conv_feature_map_size(self, tokens: int) -> int:
-        """Feature-map elements kept for the backward pass of one sample of so many tokens."""
+    def compute_conv_feature_map_size(self, grid: Sequence[int]) -> int:
+        """Feature-map elements kept for the backward pass of one sample of so many tokens per axis."""
         num_classes, channels = self.class_conv.out_channels, self.class_conv.in_channels
-        scales = sum(scale.compute_conv_feature_map_size(tokens) for scale in self.scales)
-        return scales + tokens * (4 * num_classes + channels)
+        size = prod(grid) * (4 * num_classes + channels)
+        for scale in self.scales:
+            # As in its forward pass: patches are clipped to a thin axis, and the grid is padded to whole patches.
+            patch = [min(scale.patch, max(length, 2)) for length in grid]
+            n_patches = prod(ceil(length / edge) for length, edge in zip(grid, patch, strict=True))
+            size += scale.compute_conv_feature_map_size(n_patches * prod(patch))
+            size += n_patches * num_classes * scale.fc2.out_features
+        return size
 
 
 class TCMA(nn.Module):
@@ -146,9 +155,12 @@ class TCMA(nn.Module):
         image_channels: channels of O.
         edge_channels: channels of E.
         hidden: width of the scales' hidden layers.
+        spacing: distance of neighbouring voxels per axis, in mm and in the order of the image's axes, in which edges
+            are measured; None: isotropic.
 
     Raises:
-        ValueError: no scale, a scale of less than two tokens, or a width below one.
+        ValueError: no scale, a scale of less than two tokens, a width below one, or a spacing that is no positive
+            number per axis.
     """
 
     def __init__(
@@ -162,6 +174,7 @@ class TCMA(nn.Module):
         image_channels: int = 8,
         edge_channels: int = 8,
         hidden: int = 64,
+        spacing: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if min(patches, default=0) < 2:
@@ -174,7 +187,7 @@ class TCMA(nn.Module):
         self.strides = [tuple(stride) for stride in strides]
         self.pool = AVERAGE_POOLS[spatial_dims(conv_op)]
         self.image_stem = ImageStem(input_channels, image_channels, self.strides[1], conv_op)
-        self.edge_stem = EdgeStem(input_channels, edge_channels, conv_op)
+        self.edge_stem = EdgeStem(input_channels, edge_channels, conv_op, spacing)
         # Nearly all of a level depends on the classes, so nnU-Net's -pretrained_weights must skip it: hence the name.
         self.seg_layers = nn.ModuleList(
             TCMALevel(channels, num_classes, patches, image_channels, edge_channels, hidden, conv_op)
@@ -212,11 +225,10 @@ class TCMA(nn.Module):
         full = prod(input_size) * (edge_conv.in_channels + 2 * edge_conv.out_channels)
         first, second = self.image_stem[0], self.image_stem[3]
         half = prod(input_size) // prod(first.stride)
-        stems = full + (3 * half + 3 * half // prod(second.stride)) * first.out_channels
-        size, tokens = stems, prod(input_size)
+        size, grid = full + (3 * half + 3 * half // prod(second.stride)) * first.out_channels, list(input_size)
         for level, stride in zip(self.seg_layers, self.strides[1:], strict=True):
-            tokens //= prod(stride)
-            size += level.compute_conv_feature_map_size(tokens)
+            grid = [length // step for length, step in zip(grid, stride, strict=True)]
+            size += level.compute_conv_feature_map_size(grid)
         return size
 
     def _pool(self, x: Tensor, stride: tuple[int, ...]) -> Tensor:

@@ -11,7 +11,7 @@ from nnunetv2_mamba import plugin
 from nnunetv2_mamba.demo.dataset import DATASET_ID, DATASET_NAME, cases_in, copy_sample, eye_of, write_splits
 from nnunetv2_mamba.demo.scores import Scores, format_dice, read_scores
 from nnunetv2_mamba.demo.shell import CommandError, Shell
-from nnunetv2_mamba.training.quick_run import EPOCHS_VARIABLE, ITERATIONS_VARIABLE, VAL_ITERATIONS_VARIABLE
+from nnunetv2_mamba.training.settings import EPOCHS_VARIABLE, ITERATIONS_VARIABLE, VAL_ITERATIONS_VARIABLE
 
 EPOCHS = 20
 ITERATIONS = 20

@@ -9,22 +9,31 @@ from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 REQUIRED = ("network_weights", "optimizer_state", "logging", "_best_ema", "current_epoch", "init_args", "trainer_name")
+STOCK_KEYS = frozenset({*REQUIRED, "grad_scaler_state", "inference_allowed_mirroring_axes"})
+"""What nnU-Net itself writes."""
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be continued from; the message names the file, what is wrong and what to do."""
 
 
-def require_checkpoint(path: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def require_checkpoint(
+    path: str, trainer_name: str, network: nn.Module, optimizer: torch.optim.Optimizer
+) -> Mapping[str, Any]:
     """Check that nnU-Net can load a checkpoint into a trainer that has this network and optimizer.
 
     Args:
         path: file that nnU-Net's trainer wrote.
+        trainer_name: class that is to go on with it.
         network: as the trainer holds it, possibly compiled or wrapped for DDP.
         optimizer: the trainer's.
 
+    Returns:
+        The content of the file, tensors on the CPU and memory-mapped.
+
     Raises:
-        CheckpointError: unreadable or truncated, no checkpoint of nnU-Net, or one of another network or optimizer.
+        CheckpointError: unreadable or truncated, no checkpoint of nnU-Net, or one of another trainer, network or
+            optimizer.
     """
     checkpoint = _read(path)
     advice = "restore the right file, or remove it to start again."
@@ -32,10 +41,16 @@ def require_checkpoint(path: str, network: nn.Module, optimizer: torch.optim.Opt
     if missing:
         raise CheckpointError(f"{path} is no nnU-Net checkpoint, it lacks {', '.join(missing)}: {advice}")
     trained_by = checkpoint["trainer_name"]
+    if trained_by != trainer_name:
+        raise CheckpointError(
+            f"{path} was written by {trained_by} and not by {trainer_name}: continue it with -tr {trained_by}, or give "
+            "it to -pretrained_weights to start from its weights."
+        )
     if difference := _difference(bare_network(network).state_dict(), checkpoint["network_weights"]):
-        raise CheckpointError(f"{path}, written by {trained_by}, is of another network ({difference}): {advice}")
+        raise CheckpointError(f"{path} is of another network ({difference}): {advice}")
     if _layout(checkpoint["optimizer_state"]) != _layout(optimizer.state_dict()):
-        raise CheckpointError(f"{path}, written by {trained_by}, is of another optimizer: {advice}")
+        raise CheckpointError(f"{path} is of another optimizer: {advice}")
+    return checkpoint
 
 
 def bare_network(network: nn.Module) -> nn.Module:

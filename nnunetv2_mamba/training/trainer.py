@@ -1,34 +1,34 @@
-"""The stock trainer with one of our networks, AdamW and a cosine schedule; everything else stays nnU-Net's."""
+"""The trainer of our networks, with AdamW and a cosine schedule; everything else stays nnU-Net's."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 from torch.optim import AdamW
 
+from nnunetv2_mamba import architectures
 from nnunetv2_mamba.plans.architecture import deep_supervision_scales, mamba_architecture
-from nnunetv2_mamba.training.checkpoint import require_checkpoint
-from nnunetv2_mamba.training.finite import require_finite
-from nnunetv2_mamba.training.optimizer import clipped_adamw, parameter_groups
-from nnunetv2_mamba.training.quick_run import QuickRun
+from nnunetv2_mamba.training.optimizer import parameter_groups
+from nnunetv2_mamba.training.robust_trainer import RobustTrainer
 from nnunetv2_mamba.training.schedule import WarmupCosineSchedule
 
 CUDA = torch.device("cuda")
 
 
-class MambaTrainer(nnUNetTrainer):
-    """Base of our trainers: a subclass names the network, and may change any other class attribute.
+class MambaTrainer(RobustTrainer):
+    """Base of the trainers of our networks: a subclass names the network, and may change any other class attribute.
 
     A plan of nnU-Net's own planners is turned into our network on the fly. A plan that already names this network is
     used as it is: what it says wins, `network_overrides` has no effect. One that names another of ours is refused, in
-    training and prediction alike.
+    training and prediction alike, and so is one that contradicts `network_parts`.
 
     Attributes:
         network_name: class in `nnunetv2_mamba.architectures`.
+        network_parts: switches of the network that the trainer's name promises.
         network_overrides: further arguments of the network, or others than those derived from the plan.
         initial_lr: highest learning rate, for training from scratch. The papers' 1e-4 assumes ImageNet weights.
         weight_decay: AdamW's decoupled decay (VM-UNet's code: 1e-2).
@@ -39,16 +39,13 @@ class MambaTrainer(nnUNetTrainer):
     """
 
     network_name: ClassVar[str]
+    network_parts: ClassVar[Mapping[str, bool]] = {}
     network_overrides: ClassVar[Mapping[str, Any]] = {}
     initial_lr: float = 1e-3
     weight_decay: float = 1e-2
     decay_everything: bool = True
     max_warmup_epochs: int = 10
-    max_grad_norm: float = 5.0
-
-    num_epochs: int
-    num_iterations_per_epoch: int
-    num_val_iterations_per_epoch: int
+    max_grad_norm: float | None = 5.0
 
     # nnU-Net records the arguments by their names in this signature: it must stay the stock one.
     def __init__(
@@ -85,20 +82,27 @@ class MambaTrainer(nnUNetTrainer):
 
     @classmethod
     def _architecture(cls, configuration_manager: ConfigurationManager) -> dict[str, Any]:
-        planned = configuration_manager.configuration["architecture"]
-        return mamba_architecture(planned, cls.network_name, **cls.network_overrides)
+        arguments = {**cls.network_parts, **cls.network_overrides}
+        architecture = mamba_architecture(configuration_manager.configuration, cls.network_name, **arguments)
+        cls._require_parts(architecture["arch_kwargs"])
+        return architecture
+
+    @classmethod
+    def _require_parts(cls, planned: Mapping[str, Any]) -> None:
+        arguments = inspect.signature(getattr(architectures, cls.network_name)).parameters
+        for part, wanted in cls.network_parts.items():
+            if (found := planned.get(part, arguments[part].default)) != wanted:
+                raise ValueError(
+                    f"the plans name {cls.network_name} with {part} = {found} and {cls.__name__} stands for {wanted}: "
+                    "use plans of nnU-Net's own planners, such as nnUNetPlans, or a trainer that agrees."
+                )
 
     def initialize(self) -> None:
         """Build everything that training needs.
 
         Raises:
-            ValueError: a variable that shortens the training is no positive integer, or the plan names another of our
-                networks.
+            ValueError: a variable of ours has a value that it cannot have, or the plan names another of our networks.
         """
-        quick_run = QuickRun.from_environment()
-        self.num_epochs = quick_run.epochs or self.num_epochs
-        self.num_iterations_per_epoch = quick_run.iterations or self.num_iterations_per_epoch
-        self.num_val_iterations_per_epoch = quick_run.val_iterations or self.num_val_iterations_per_epoch
         # nnU-Net gives the coarsest output the weight 0 and normalises by the sum: with a single output that is 0 / 0.
         if len(deep_supervision_scales(self._architecture(self.configuration_manager))) < 2:
             self.enable_deep_supervision = False
@@ -107,7 +111,7 @@ class MambaTrainer(nnUNetTrainer):
     def configure_optimizers(self) -> tuple[AdamW, WarmupCosineSchedule]:
         """AdamW and its schedule over `num_epochs`."""
         groups = parameter_groups(self.network, self.weight_decay, self.decay_everything)
-        optimizer = clipped_adamw(groups, self.initial_lr, self.max_grad_norm)
+        optimizer = AdamW(groups, lr=self.initial_lr)
         return optimizer, WarmupCosineSchedule(optimizer, self.initial_lr, self.num_epochs, self.max_warmup_epochs)
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
@@ -118,32 +122,3 @@ class MambaTrainer(nnUNetTrainer):
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
         """Switch the side outputs; nnU-Net switches them on after validation even where they were never in use."""
         super().set_deep_supervision_enabled(enabled and self.enable_deep_supervision)
-
-    def train_step(self, batch: dict) -> dict:
-        """One stock step.
-
-        Raises:
-            ValueError: a case of the batch has NaN or infinite values.
-        """
-        require_finite(batch)
-        return super().train_step(batch)
-
-    def validation_step(self, batch: dict) -> dict:
-        """One stock validation step.
-
-        Raises:
-            ValueError: a case of the batch has NaN or infinite values.
-        """
-        require_finite(batch)
-        return super().validation_step(batch)
-
-    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
-        """Load a checkpoint file for ``--c`` or ``--val``.
-
-        Raises:
-            CheckpointError: it is unreadable or of another network; nothing was loaded or written.
-        """
-        if not self.was_initialized:
-            self.initialize()
-        require_checkpoint(filename_or_checkpoint, self.network, self.optimizer)
-        super().load_checkpoint(filename_or_checkpoint)

@@ -2,8 +2,16 @@
 
 They are defined here and not there because nnU-Net imports those files anew at every look-up: a class defined there
 would be another one each time and could not be pickled.
+
+S3-Mamba is VM-UNet with three additions, and the eight rows of the paper's ablation are named by those they have: EnCF,
+TCMA and CL, in this order, behind ``nnUNetTrainerVMUNet_``; without any it is ``nnUNetTrainerVMUNet``, with all three
+``nnUNetTrainerS3Mamba``.
 """
 
+from typing import ClassVar
+
+from nnunetv2_mamba.training.curriculum import CurriculumMixin
+from nnunetv2_mamba.training.robust_trainer import RobustTrainer
 from nnunetv2_mamba.training.trainer import MambaTrainer
 
 
@@ -13,7 +21,42 @@ class nnUNetTrainerVMUNet(MambaTrainer):
     network_name = "VMUNet"
 
 
-class nnUNetTrainerS3Mamba(MambaTrainer):
-    """Trains S3-Mamba (Wang et al. 2025); the masks that TCMA modulates are the side outputs of deep supervision."""
+class nnUNetTrainerVMUNet_EnCF(MambaTrainer):
+    """VM-UNet with EnVSS blocks: channel attention in the place of the depthwise convolution."""
 
     network_name = "S3Mamba"
+    network_parts: ClassVar = {"tcma": False, "channel_attention": True, "depthwise_conv": False, "side_heads": True}
+
+
+class nnUNetTrainerVMUNet_TCMA(MambaTrainer):
+    """VM-UNet with TCMA, whose masks are the side outputs of deep supervision."""
+
+    network_name = "S3Mamba"
+    network_parts: ClassVar = {"tcma": True, "channel_attention": False, "depthwise_conv": True}
+
+
+class nnUNetTrainerVMUNet_CL(CurriculumMixin, nnUNetTrainerVMUNet):
+    """VM-UNet with the regularised curriculum."""
+
+
+class nnUNetTrainerVMUNet_EnCF_TCMA(MambaTrainer):
+    """S3-Mamba's whole network, without the curriculum."""
+
+    network_name = "S3Mamba"
+    network_parts: ClassVar = {"tcma": True, "channel_attention": True, "depthwise_conv": False}
+
+
+class nnUNetTrainerVMUNet_EnCF_CL(CurriculumMixin, nnUNetTrainerVMUNet_EnCF):
+    """VM-UNet with EnVSS blocks and the regularised curriculum."""
+
+
+class nnUNetTrainerVMUNet_TCMA_CL(CurriculumMixin, nnUNetTrainerVMUNet_TCMA):
+    """VM-UNet with TCMA and the regularised curriculum."""
+
+
+class nnUNetTrainerS3Mamba(CurriculumMixin, nnUNetTrainerVMUNet_EnCF_TCMA):
+    """Trains S3-Mamba (Wang et al. 2025): EnVSS blocks, TCMA and the regularised curriculum."""
+
+
+class nnUNetTrainerCurriculum(CurriculumMixin, RobustTrainer):
+    """nnU-Net's own training of the network that the plans name, plain or residual, with the regularised curriculum."""

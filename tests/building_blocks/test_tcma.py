@@ -78,3 +78,26 @@ def test_flat_image_is_finite():
 def test_image_stem_lands_on_the_tokens(stride):
     size = [5 * step for step in stride]
     assert ImageStem(1, 4, stride, nn.Conv2d)(torch.randn(1, 1, *size)).shape == (1, 4, 5, 5)
+
+
+def test_edges_are_measured_in_the_spacing():
+    """A step along the coarse axis is as faint as it is in mm, and both kinds of TCMA share their weights."""
+    isotropic, anisotropic = (make_tcma(spacing=spacing).edge_stem[0] for spacing in (None, (4, 1)))
+    ramps = torch.stack([torch.arange(8.0)[:, None].expand(8, 8), torch.arange(8.0).expand(8, 8)])[None]
+    inside = (..., slice(1, -1), slice(1, -1))
+    torch.testing.assert_close(isotropic(ramps)[inside].mean((0, 2, 3)), torch.tensor([1.0, 1.0]))
+    torch.testing.assert_close(anisotropic(ramps)[inside].mean((0, 2, 3)), torch.tensor([0.25, 1.0]), rtol=1e-4, atol=0)
+    assert make_tcma(spacing=(4, 1)).state_dict().keys() == make_tcma().state_dict().keys()
+
+
+def test_a_scale_is_clipped_to_a_thin_axis():
+    """A token acts on all of a thin axis, and along the others within its patch."""
+    scale = TCMA(1, 2, (4,), ((1, 1, 1), (1, 4, 4)), nn.Conv3d).seg_layers[0].scales[-1].double().eval()
+    torch.manual_seed(0)
+    image, classes, edges = (torch.randn(1, channels, 3, 16, 24).double() for channels in (8, 2, 8))
+    moved = image.clone()
+    moved[:, :, 1, 10, 20] += 1
+    changed = (scale(moved, classes, edges) - scale(image, classes, edges)).abs().amax((0, 1)) > 1e-14
+    inside = torch.zeros(3, 16, 24, dtype=torch.bool)
+    inside[:, 8:16, 16:24] = True
+    assert torch.equal(changed, inside)

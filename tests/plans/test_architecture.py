@@ -22,6 +22,10 @@ def unet(strides: list[list[int]], conv_op: str = CONV2D) -> dict:
     }
 
 
+def planned(strides: list[list[int]], conv_op: str = CONV2D, **entries) -> dict:
+    return {"architecture": unet(strides, conv_op), **entries}
+
+
 def isotropic(n_stages: int) -> list[list[int]]:
     return [[1, 1]] + [[2, 2]] * (n_stages - 1)
 
@@ -61,52 +65,65 @@ def test_a_plan_whose_first_stage_downsamples():
 
 
 def test_scales_are_those_of_the_outputs():
-    architecture = mamba_architecture(unet(isotropic(7)), "S3Mamba")
+    architecture = mamba_architecture(planned(isotropic(7)), "S3Mamba")
     assert deep_supervision_scales(architecture) == [[1, 1], [0.25, 0.25], [0.125, 0.125], [0.0625, 0.0625]]
 
 
 @pytest.mark.parametrize("network", ["VMUNet", "S3Mamba"])
 def test_result_survives_json_and_needs_only_conv_op_imported(network):
-    architecture = mamba_architecture(unet(isotropic(6)), network)
+    architecture = mamba_architecture(planned(isotropic(6)), network)
     assert json.loads(json.dumps(architecture)) == architecture
     assert architecture["network_class_name"] == f"nnunetv2_mamba.architectures.{network}"
     assert architecture["_kw_requires_import"] == ["conv_op"]
 
 
 def test_only_vmunet_needs_side_heads():
-    assert mamba_architecture(unet(isotropic(6)), "VMUNet")["arch_kwargs"]["side_heads"] is True
-    assert "side_heads" not in mamba_architecture(unet(isotropic(6)), "S3Mamba")["arch_kwargs"]
+    assert mamba_architecture(planned(isotropic(6)), "VMUNet")["arch_kwargs"]["side_heads"] is True
+    assert "side_heads" not in mamba_architecture(planned(isotropic(6)), "S3Mamba")["arch_kwargs"]
 
 
 def test_overrides_reach_the_network():
-    kwargs = mamba_architecture(unet(isotropic(4)), "S3Mamba", features_per_stage=(8, 16, 24), reduction=4)[
+    kwargs = mamba_architecture(planned(isotropic(4)), "S3Mamba", features_per_stage=(8, 16, 24), reduction=4)[
         "arch_kwargs"
     ]
     assert kwargs["features_per_stage"] == [8, 16]
     assert kwargs["reduction"] == 4
 
 
+@pytest.mark.parametrize(("conv_op", "spacing"), [(CONV2D, [0.8, 0.7]), (CONV3D, [5.0, 0.8, 0.7])], ids=["2d", "3d"])
+def test_only_s3mamba_gets_the_spacing(conv_op, spacing):
+    strides = [[1] * len(spacing)] + [[2] * len(spacing)] * 3
+    configuration = planned(strides, conv_op, spacing=spacing)
+    assert mamba_architecture(configuration, "S3Mamba")["arch_kwargs"]["spacing"] == spacing
+    assert mamba_architecture(configuration, "S3Mamba", spacing=None)["arch_kwargs"]["spacing"] is None
+    assert "spacing" not in mamba_architecture(configuration, "VMUNet")["arch_kwargs"]
+
+
+def test_without_a_spacing_voxels_are_isotropic():
+    assert mamba_architecture(planned(isotropic(4)), "S3Mamba")["arch_kwargs"]["spacing"] is None
+
+
 def test_our_own_architecture_is_left_as_it_is():
-    edited = mamba_architecture(unet(isotropic(6)), "S3Mamba", d_state=8)
-    assert mamba_architecture(edited, "S3Mamba", d_state=4) == edited
+    edited = mamba_architecture(planned(isotropic(6)), "S3Mamba", d_state=8)
+    assert mamba_architecture({"architecture": edited, "spacing": [1, 2]}, "S3Mamba", d_state=4) == edited
 
 
 @pytest.mark.parametrize(("named", "wanted"), [("S3Mamba", "VMUNet"), ("VMUNet", "S3Mamba")])
 def test_another_network_of_ours_is_refused(named, wanted):
-    architecture = mamba_architecture(unet(isotropic(6)), named)
+    architecture = mamba_architecture(planned(isotropic(6)), named)
     refusal = rf"^the plans name {named} already and give no {wanted}: use plans of nnU-Net's own .*\.$"
     with pytest.raises(ValueError, match=refusal):
-        mamba_architecture(architecture, wanted)
+        mamba_architecture({"architecture": architecture}, wanted)
 
 
 def test_every_network_can_be_planned_and_has_a_trainer():
     assert sorted(NETWORKS) == sorted(_registry.NETWORKS) == sorted(architectures.__all__)
-    assert sorted(f"nnUNetTrainer{network}" for network in NETWORKS) == plugin.trainer_names()
+    assert {f"nnUNetTrainer{network}" for network in NETWORKS} <= set(plugin.trainer_names())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_nnunet_builds_the_network_of_that_name(name):
-    architecture = mamba_architecture(unet(isotropic(4)), name, features_per_stage=(8, 16), d_state=1)
+    architecture = mamba_architecture(planned(isotropic(4)), name, features_per_stage=(8, 16), d_state=1)
     network = get_network_from_plans(
         architecture["network_class_name"],
         architecture["arch_kwargs"],
@@ -120,10 +137,10 @@ def test_nnunet_builds_the_network_of_that_name(name):
 
 def test_sizes_of_tcma_can_be_planned():
     sizes = {"tcma_patches": [3, 5], "tcma_image_channels": 2, "tcma_edge_channels": 3, "tcma_hidden": 6}
-    architecture = mamba_architecture(unet(isotropic(4)), "S3Mamba", features_per_stage=(8, 16), d_state=1, **sizes)
-    planned = json.loads(json.dumps(architecture))
+    architecture = mamba_architecture(planned(isotropic(4)), "S3Mamba", features_per_stage=(8, 16), d_state=1, **sizes)
+    saved = json.loads(json.dumps(architecture))
     network = get_network_from_plans(
-        planned["network_class_name"], planned["arch_kwargs"], planned["_kw_requires_import"], 1, 2, False
+        saved["network_class_name"], saved["arch_kwargs"], saved["_kw_requires_import"], 1, 2, False
     )
     tcma = network.decoder.tcma
     assert tcma.image_stem[0].out_channels == 2
@@ -137,7 +154,7 @@ def test_sizes_of_tcma_can_be_planned():
 
 def test_unknown_network_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown network UNETR: choose one of VMUNet, S3Mamba\."):
-        mamba_architecture(unet(isotropic(6)), "UNETR")
+        mamba_architecture(planned(isotropic(6)), "UNETR")
 
 
 def test_architecture_without_strides_is_named():

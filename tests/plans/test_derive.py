@@ -8,6 +8,8 @@ import pytest
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_mamba.plans.derive import derive_plans, derive_plans_file
+from nnunetv2_mamba.trainers.nnUNetTrainerS3Mamba import nnUNetTrainerS3Mamba
+from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet import nnUNetTrainerVMUNet
 
 
 def configuration(n_stages: int, data_identifier: str) -> dict:
@@ -16,6 +18,7 @@ def configuration(n_stages: int, data_identifier: str) -> dict:
         "data_identifier": data_identifier,
         "batch_size": 12,
         "patch_size": [64, 64],
+        "spacing": [0.8, 0.5],
         "architecture": {
             "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
             "arch_kwargs": arch_kwargs,
@@ -58,6 +61,22 @@ def test_all_configurations_get_the_network_and_keep_the_rest(plans):
 def test_only_the_chosen_configuration_changes_even_where_another_inherits_from_it(plans, chosen):
     derived = derive_plans(plans, "VMUNet", [chosen])
     assert class_names(derived) == {c: "VMUNet" if c == chosen else "PlainConvUNet" for c in plans["configurations"]}
+
+
+@pytest.mark.parametrize("trainer_class", [nnUNetTrainerVMUNet, nnUNetTrainerS3Mamba])
+def test_derived_plans_have_the_networks_that_trainers_build(plans, trainer_class):
+    plans["configurations"]["2d_coarse"] = {"inherits_from": "2d", "spacing": [4.0, 1.0]}
+    derived = derive_plans(plans, trainer_class.network_name)
+    for name, entry in derived["configurations"].items():
+        planned = PlansManager(plans).get_configuration(name)
+        assert entry["architecture"] == trainer_class._architecture(planned)
+
+
+def test_each_configuration_has_its_own_spacing(plans):
+    plans["configurations"]["2d_coarse"] = {"inherits_from": "2d", "spacing": [4.0, 1.0]}
+    derived = derive_plans(plans, "S3Mamba")["configurations"]
+    spacings = {name: entry["architecture"]["arch_kwargs"]["spacing"] for name, entry in derived.items()}
+    assert spacings == {"2d": [0.8, 0.5], "2d_large_batch": [0.8, 0.5], "2d_low": [0.8, 0.5], "2d_coarse": [4, 1]}
 
 
 def test_unknown_configuration_is_answered_with_the_known_ones(plans):

@@ -1,13 +1,17 @@
 """Real nnU-Net trainers on toy plans, in folders of their own."""
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 TrainerFactory = Callable[..., nnUNetTrainer]
+Start = Callable[..., tuple[multiprocessing.Process, Connection]]
 
 
 def toy_plans(strides: Sequence[Sequence[int]], patch_size: Sequence[int]) -> dict:
@@ -62,3 +66,33 @@ def make_trainer(tmp_path_factory) -> Iterator[TrainerFactory]:
         for folder in ("raw", "preprocessed", "results"):
             patch.setenv(f"nnUNet_{folder}", str(Path(root, folder)))
         yield make
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    """Toy networks wait longer for threads than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def start() -> Start:
+    """Starts a function in a process of its own, forked from one that has imported everything.
+
+    Call with the function and its arguments; its last one is the end of a pipe, whose other end is returned.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        pytest.skip("this system cannot fork")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.training.resumable", "tests.training.guarded_rank"])
+
+    def start_process(function: Callable, *arguments: Any) -> tuple[multiprocessing.Process, Connection]:
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=function, args=(*arguments, sender))
+        process.start()
+        sender.close()
+        return process, receiver
+
+    return start_process

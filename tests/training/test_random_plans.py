@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nnunetv2_mamba.trainers.nnUNetTrainerS3Mamba import nnUNetTrainerS3Mamba
+from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet_EnCF_TCMA import nnUNetTrainerVMUNet_EnCF_TCMA
 from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet import nnUNetTrainerVMUNet
 
 MAX_TOKENS = 600
@@ -24,7 +24,7 @@ class TinyVMUNetTrainer(nnUNetTrainerVMUNet):
     network_overrides: ClassVar = {"features_per_stage": (4, 8, 8, 8), "d_state": 1}
 
 
-class TinyS3MambaTrainer(nnUNetTrainerS3Mamba):
+class TinyS3MambaTrainer(nnUNetTrainerVMUNet_EnCF_TCMA):
     network_overrides: ClassVar = {"features_per_stage": (4, 8, 8, 8), "d_state": 1, "reduction": 2}
 
 

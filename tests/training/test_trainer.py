@@ -8,9 +8,10 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_mamba.architectures import S3Mamba, VMUNet
-from nnunetv2_mamba.trainers.nnUNetTrainerS3Mamba import nnUNetTrainerS3Mamba
+from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet_EnCF_TCMA import nnUNetTrainerVMUNet_EnCF_TCMA
 from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet import nnUNetTrainerVMUNet
 from nnunetv2_mamba.training.trainer import CUDA, MambaTrainer
+from tests.training.batches import batch_for
 
 SMALL = {"features_per_stage": (8, 16), "d_state": 2}
 
@@ -19,23 +20,11 @@ class SmallVMUNetTrainer(nnUNetTrainerVMUNet):
     network_overrides: ClassVar = SMALL
 
 
-class SmallS3MambaTrainer(nnUNetTrainerS3Mamba):
+class SmallS3MambaTrainer(nnUNetTrainerVMUNet_EnCF_TCMA):
     network_overrides: ClassVar = {**SMALL, "reduction": 4}
 
 
-def batch_for(trainer: nnUNetTrainer) -> dict:
-    transforms = trainer.get_validation_transforms(trainer._get_deep_supervision_scales())
-    patch_size = tuple(trainer.configuration_manager.patch_size)
-    segmentation = (torch.arange(patch_size[0] * patch_size[1]).reshape(1, *patch_size) % 3 == 0).to(torch.int16)
-    samples = [transforms(image=torch.rand(1, *patch_size), segmentation=segmentation) for _ in range(2)]
-    targets = [sample["segmentation"] for sample in samples]
-    stacked = (
-        [torch.stack(t) for t in zip(*targets, strict=True)] if isinstance(targets[0], list) else torch.stack(targets)
-    )
-    return {"data": torch.stack([s["image"] for s in samples]), "target": stacked, "keys": ["case_a", "case_b"]}
-
-
-@pytest.mark.parametrize("trainer_class", [nnUNetTrainerVMUNet, nnUNetTrainerS3Mamba])
+@pytest.mark.parametrize("trainer_class", [nnUNetTrainerVMUNet, nnUNetTrainerVMUNet_EnCF_TCMA])
 def test_constructor_keeps_the_stock_signature(trainer_class):
     stock, ours = (inspect.signature(c.__init__).parameters for c in (nnUNetTrainer, trainer_class))
     assert list(ours) == list(stock)

@@ -1,4 +1,4 @@
-"""The three environment variables that shorten a training, for trials; read here and nowhere else."""
+"""The environment variables that change a training; read here and nowhere else."""
 
 import os
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 EPOCHS_VARIABLE = "NNUNETV2_MAMBA_EPOCHS"
 ITERATIONS_VARIABLE = "NNUNETV2_MAMBA_ITERATIONS"
 VAL_ITERATIONS_VARIABLE = "NNUNETV2_MAMBA_VAL_ITERATIONS"
+AUTOCAST_VARIABLE = "NNUNETV2_MAMBA_AUTOCAST"
+AUTOCAST_DTYPES = ("float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,18 @@ class QuickRun:
             ValueError: a variable is set to something else than a positive integer.
         """
         return cls(*map(_positive_integer, (EPOCHS_VARIABLE, ITERATIONS_VARIABLE, VAL_ITERATIONS_VARIABLE)))
+
+
+def autocast_from_environment() -> str | None:
+    """Name of the dtype that autocast is to use; None leaves it to nnU-Net.
+
+    Raises:
+        ValueError: the variable names something else.
+    """
+    text = os.environ.get(AUTOCAST_VARIABLE)
+    if text is not None and text not in AUTOCAST_DTYPES:
+        raise ValueError(f"{AUTOCAST_VARIABLE}={text} is neither {' nor '.join(AUTOCAST_DTYPES)}: set one or unset it.")
+    return text
 
 
 def _positive_integer(variable: str) -> int | None:

@@ -1,0 +1,60 @@
+"""Which dtype autocast computes in: nnU-Net asks for autocast without naming one, and we do not edit its steps."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from nnunetv2_mamba.training.settings import AUTOCAST_VARIABLE, autocast_from_environment
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """What the environment asks for; None leaves it to nnU-Net: float16 on CUDA, no autocast elsewhere.
+
+    Raises:
+        ValueError: the environment names no dtype that autocast knows, or the device has no autocast in it.
+    """
+    name = autocast_from_environment()
+    if name is None:
+        return None
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"{AUTOCAST_VARIABLE}={name} has no effect on {device.type}: unset it, or use cuda or cpu.")
+    if device.type == "cuda" and name == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ValueError(f"{torch.cuda.get_device_name()} has no bfloat16: unset {AUTOCAST_VARIABLE}={name}.")
+    return getattr(torch, name)
+
+
+@contextmanager
+def autocast_in(dtype: torch.dtype | None, device: torch.device) -> Iterator[None]:
+    """Have nnU-Net compute in a dtype.
+
+    On CUDA nnU-Net enters autocast by itself and gets the default dtype, which changes here; on the CPU it does not.
+
+    Args:
+        dtype: of matrix products and convolutions; None changes nothing.
+        device: the trainer's.
+    """
+    if dtype is None:
+        yield
+    elif device.type == "cpu":
+        with torch.autocast("cpu", dtype):
+            yield
+    else:
+        before = torch.get_autocast_dtype(device.type)
+        torch.set_autocast_dtype(device.type, dtype)
+        try:
+            yield
+        finally:
+            torch.set_autocast_dtype(device.type, before)
+
+
+def loss_in_float32(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Forward pre-hook of a loss that widens its first argument, the logits.
+
+    Autocast widens them itself for softmax, logarithms and sums on CUDA, but not on the CPU.
+    """
+    logits, *others = arguments
+    wide = [one.float() for one in logits] if isinstance(logits, list | tuple) else logits.float()
+    return wide, *others

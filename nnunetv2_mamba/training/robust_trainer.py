@@ -1,0 +1,130 @@
+"""The stock trainer, made safe to leave running for days; what it trains stays nnU-Net's."""
+
+import numpy as np
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunetv2_mamba.training.autocast import autocast_dtype, autocast_in, loss_in_float32
+from nnunetv2_mamba.training.checkpoint import bare_network
+from nnunetv2_mamba.training.epoch_log import forget_current_epoch, log_epoch_value
+from nnunetv2_mamba.training.finite import require_finite
+from nnunetv2_mamba.training.gradient_guard import GradientGuard, TrainingDivergedError
+from nnunetv2_mamba.training.safe_checkpoint import LATEST, SafeCheckpointMixin
+from nnunetv2_mamba.training.settings import AUTOCAST_VARIABLE, QuickRun
+
+
+class RobustTrainer(SafeCheckpointMixin, nnUNetTrainer):
+    """Base of all our trainers: network, loss, optimizer and schedule are those of nnU-Net, until a subclass says so.
+
+    While every loss and gradient is finite and no variable of ours is set, it trains what the stock trainer trains, bit
+    by bit. A subclass defines no constructor, or one with the stock signature: nnU-Net records the arguments by name.
+
+    Attributes:
+        max_grad_norm: gradients are clipped to this L2 norm, after nnU-Net's own clipping at 12, which makes larger
+            values pointless; None leaves it at that.
+        max_skipped_steps: training stops when so many steps in a row had no finite gradient. GradScaler starts at a
+            scale of 65536 and halves it at each overflow, so some skipped steps are normal at the start under float16,
+            up to 16 in a row; more of them than that say that the training has diverged.
+        gradient_guard: says whether the last step was skipped; there after `initialize`.
+    """
+
+    max_grad_norm: float | None = None
+    max_skipped_steps: int = 25
+
+    num_epochs: int
+    num_iterations_per_epoch: int
+    num_val_iterations_per_epoch: int
+    gradient_guard: GradientGuard
+    _autocast_dtype: torch.dtype | None
+
+    def initialize(self) -> None:
+        """Build everything that training needs.
+
+        Raises:
+            ValueError: a variable of ours has a value that it cannot have, here or at all.
+        """
+        quick_run = QuickRun.from_environment()
+        self.num_epochs = quick_run.epochs or self.num_epochs
+        self.num_iterations_per_epoch = quick_run.iterations or self.num_iterations_per_epoch
+        self.num_val_iterations_per_epoch = quick_run.val_iterations or self.num_val_iterations_per_epoch
+        self._autocast_dtype = autocast_dtype(self.device)
+        super().initialize()
+        if self._autocast_dtype is not None:
+            # bfloat16 has the range of float32: nothing to scale.
+            scaled = self._autocast_dtype is torch.float16
+            self.grad_scaler = torch.amp.GradScaler(self.device.type) if scaled else None
+            if self.device.type == "cpu":
+                self.loss.register_forward_pre_hook(loss_in_float32)
+        self.gradient_guard = GradientGuard(
+            bare_network(self.network), self.optimizer, self.loss, max_grad_norm=self.max_grad_norm
+        )
+
+    def train_step(self, batch: dict) -> dict:
+        """One stock step, which changes nothing where its loss or gradient is not finite.
+
+        Raises:
+            ValueError: a case of the batch has NaN or infinite values.
+            TrainingDivergedError: as many steps in a row as are allowed were not finite; the state before them has been
+                saved.
+        """
+        require_finite(batch)
+        with self.gradient_guard.step(), autocast_in(self._autocast_dtype, self.device):
+            result = super().train_step(batch)
+        if self.gradient_guard.in_a_row >= self.max_skipped_steps:
+            self._stop()
+        return result
+
+    def validation_step(self, batch: dict) -> dict:
+        """One stock validation step.
+
+        Raises:
+            ValueError: a case of the batch has NaN or infinite values.
+        """
+        require_finite(batch)
+        with autocast_in(self._autocast_dtype, self.device):
+            return super().validation_step(batch)
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Stock prediction of the validation cases."""
+        with autocast_in(self._autocast_dtype, self.device):
+            super().perform_actual_validation(save_probabilities)
+
+    def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
+        """Log the mean of the finite losses, and how many steps were skipped."""
+        super().on_train_epoch_end(_without_non_finite(train_outputs))
+        skipped, self.gradient_guard.in_epoch = self.gradient_guard.in_epoch, 0
+        log_epoch_value(self, "skipped_steps", skipped, before=0)
+        if skipped:
+            self.print_to_log_file(
+                f"{skipped} of {len(train_outputs)} training steps were skipped, their loss or gradient was not finite"
+            )
+
+    def _stop(self) -> None:
+        steps, epoch = self.gradient_guard.in_a_row, self.current_epoch
+        problem = f"{steps} training steps in a row had a loss or gradient that was not finite"
+        state = bare_network(self.network).state_dict().values()
+        if not all(torch.isfinite(tensor).all() for tensor in state):
+            raise TrainingDivergedError(
+                f"{problem}, and the weights are not finite either: continue an earlier checkpoint, or start again."
+            )
+        if self.grad_scaler is not None:
+            # Each of these steps has shrunk the scale, which would take thousands of steps to grow again.
+            backoff = self.grad_scaler.get_backoff_factor()
+            self.grad_scaler.update(new_scale=self.grad_scaler.get_scale() / backoff**steps)
+        forget_current_epoch(self)
+        self.save_latest(next_epoch=epoch)
+        raise TrainingDivergedError(
+            f"{problem}: {LATEST} holds the state before them; lower the learning rate, or set "
+            f"{AUTOCAST_VARIABLE}=bfloat16 if this was float16, and go on with epoch {epoch} by --c."
+        )
+
+
+def _without_non_finite(outputs: list[dict]) -> list[dict]:
+    """The outputs with each loss that is not finite replaced by the mean of the others, which keeps that mean."""
+    losses = np.array([output["loss"] for output in outputs])
+    finite = np.isfinite(losses)
+    # As many outputs as before: under DDP nnU-Net stacks those of all ranks.
+    if finite.all() or not finite.any():
+        return outputs
+    mean = losses[finite].mean(keepdims=True)[0]
+    return [o if ok else {**o, "loss": np.asarray(mean)} for o, ok in zip(outputs, finite, strict=True)]

@@ -1,0 +1,115 @@
+"""Lesion sizes from preprocessed segmentations, and the file that keeps them."""
+
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetNumpy, infer_dataset_class
+
+from nnunetv2_mamba.training.curriculum.lesion_sizes import CACHE, CurriculumError, LabelCounts, lesion_size
+from tests.training.curriculum.conftest import RADII, blob, save_case
+
+
+def counts_of(preprocessed, cases=tuple(RADII)):
+    return LabelCounts(preprocessed.dataset()).read(cases, show_progress=False)
+
+
+def refuse_to_load(*_):
+    raise AssertionError("the cache should have made this unnecessary")
+
+
+def test_voxels_of_each_label(preprocessed):
+    counts = counts_of(preprocessed)
+    assert counts["empty"] == {0: 24 * 24}
+    assert counts["small"] == {0: 24 * 24 - 16, 1: 16}
+
+
+def test_negative_labels_and_several_planes_are_counted(preprocessed):
+    segmentation = np.concatenate([blob(1), blob(2)], axis=1)
+    segmentation[0, 1, 0, :5] = -1
+    save_case(preprocessed.data, "volume", segmentation)
+    counts = counts_of(preprocessed, ["volume"])["volume"]
+    assert counts == {-1: 5, 0: 2 * 24 * 24 - 4 - 16 - 5, 1: 20}
+
+
+def test_numpy_datasets_are_read_too(tmp_path):
+    segmentation = blob(2)
+    nnUNetDatasetNumpy.save_case(segmentation.astype(float), segmentation, {}, str(tmp_path / "case"))
+    assert LabelCounts(nnUNetDatasetNumpy(str(tmp_path))).read(["case"], show_progress=False)["case"][1] == 16
+
+
+def test_kept_counts_are_not_measured_again(preprocessed, monkeypatch):
+    source = LabelCounts(preprocessed.dataset())
+    counts = source.read(tuple(RADII), show_progress=False)
+    source.keep(counts)
+    again = LabelCounts(preprocessed.dataset())
+    monkeypatch.setattr(again.dataset, "load_case", refuse_to_load)
+    assert again.read(tuple(RADII)) == counts
+
+
+def test_a_changed_segmentation_is_measured_again_and_only_that(preprocessed, monkeypatch):
+    source = LabelCounts(preprocessed.dataset())
+    source.keep(source.read(tuple(RADII), show_progress=False))
+    for file in preprocessed.data.glob("tiny*"):
+        file.unlink()
+    save_case(preprocessed.data, "tiny", blob(5))
+    os.utime(preprocessed.data / "tiny_seg.b2nd", ns=(1, 1))
+    again = LabelCounts(preprocessed.dataset())
+    loaded = []
+    load_case = again.dataset.load_case
+    monkeypatch.setattr(again.dataset, "load_case", lambda case: loaded.append(case) or load_case(case))
+    assert again.read(tuple(RADII), show_progress=False)["tiny"][1] == 100
+    assert loaded == ["tiny"]
+
+
+def test_other_cases_stay_in_the_cache(preprocessed):
+    source = LabelCounts(preprocessed.dataset())
+    for case in ("small", "large"):
+        source.keep(source.read([case], show_progress=False))
+    assert json.loads((preprocessed.data / CACHE).read_text()).keys() == {"small", "large"}
+
+
+def test_nnunet_still_recognises_its_data_beside_the_cache(preprocessed):
+    source = LabelCounts(preprocessed.dataset())
+    source.keep(source.read(["small"], show_progress=False))
+    assert infer_dataset_class(str(preprocessed.data)) is type(preprocessed.dataset())
+    assert sorted(preprocessed.dataset().identifiers) == sorted(RADII)
+    assert [file.name for file in (preprocessed.data / CACHE).parent.iterdir()] == [CACHE.name]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"small": {"stamp": [0, 0], "voxels": {"1": 5}}}'])
+def test_a_damaged_or_outdated_cache_is_no_obstacle(preprocessed, content):
+    (preprocessed.data / CACHE).parent.mkdir()
+    (preprocessed.data / CACHE).write_text(content)
+    assert counts_of(preprocessed)["small"][1] == 16
+
+
+def test_a_vanished_case_is_named(preprocessed):
+    dataset = preprocessed.dataset()
+    (preprocessed.data / "small_seg.b2nd").unlink()
+    with pytest.raises(CurriculumError, match=r"training case small has no preprocessed segmentation in .*: run nnUNet"):
+        LabelCounts(dataset)
+
+
+@pytest.mark.parametrize(
+    ("voxels", "classes", "ignore", "expected"),
+    [
+        ({0: 90, 1: 10}, [1], None, 0.1),
+        ({0: 80, 1: 15, 2: 5}, [1, 2], None, 0.05),
+        ({0: 85, 1: 15}, [1, 2], None, 0.15),
+        ({0: 80, 1: 15, 2: 5}, [(1, 2), (2,)], None, 0.05),
+        ({0: 80, 1: 15, 2: 5}, [(1, 2)], None, 0.2),
+        ({0: 40, 1: 10, 3: 50}, [1, 2], 3, 0.2),
+        ({-1: 50, 0: 40, 1: 10}, [1], None, 0.1),
+    ],
+    ids=["one class", "smallest of two", "one of two", "smallest region", "one region", "ignore label", "cropped"],
+)
+def test_lesion_size(voxels, classes, ignore, expected):
+    assert lesion_size(voxels, classes, ignore) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("voxels", "ignore"), [({0: 10}, None), ({0: 5, 3: 5}, 3), ({3: 5}, 3)])
+def test_no_lesion_has_no_size(voxels, ignore):
+    assert math.isnan(lesion_size(voxels, [1, 2], ignore))

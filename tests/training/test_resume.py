@@ -1,0 +1,117 @@
+"""A training killed again and again ends as one that never was, and no death leaves half a checkpoint."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training import resumable
+from tests.training.conftest import Start
+
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("resume")
+    resumable.write_dataset(folder)
+    return folder
+
+
+def fold(root: Path, results: str) -> Path:
+    return root / results / resumable.DATASET / "ResumableTrainer__nnUNetPlans__toy" / "fold_0"
+
+
+def finish(root: Path, start: Start, results: str) -> float:
+    """Train to the end; the median time of an epoch in seconds."""
+    process, epochs = start(resumable.train, root, results)
+    starts = []
+    while True:
+        try:
+            epochs.recv()
+        except EOFError:
+            break
+        starts.append(monotonic())
+    process.join()
+    assert process.exitcode == 0, (root / f"{results}.txt").read_text()[-3000:]
+    return float(np.median(np.diff(starts))) if len(starts) > 1 else 0.0
+
+
+def assert_same(first: Any, second: Any, where: str = "") -> None:
+    """Equal to the last bit, in everything but the time."""
+    assert type(first) is type(second), where
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), where
+        for key in first.keys() - {"epoch_start_timestamps", "epoch_end_timestamps"}:
+            assert_same(first[key], second[key], f"{where}/{key}")
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second), where
+        for number, pair in enumerate(zip(first, second, strict=True)):
+            assert_same(*pair, f"{where}/{number}")
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), where
+    else:
+        assert np.array_equal(first, second, equal_nan=isinstance(first, float | np.floating | np.ndarray)), where
+
+
+def load(path: Path) -> dict:
+    return torch.load(path, map_location="cpu", weights_only=False)
+
+
+def test_ten_random_kills_change_nothing(root, start):
+    epoch_time = finish(root, start, "whole")
+    rng = random.Random(0)
+    kills, killed_in = 0, set()
+    while kills < KILLS:
+        process, epochs = start(resumable.train, root, "killed")
+        try:
+            epoch = [epochs.recv() for _ in range(rng.randint(1, 2))][-1]
+        except EOFError:
+            # It has come to its end before; the rest of the kills hit one that starts anew.
+            process.join()
+            assert process.exitcode == 0, (root / "killed.txt").read_text()[-3000:]
+            assert_ended_alike(root)
+            (root / "killed").rename(root / f"killed_{kills}")
+            continue
+        sleep(rng.uniform(0, 1.2 * epoch_time))
+        process.kill()
+        process.join()
+        kills += process.exitcode == -9
+        killed_in.add(epoch)
+        for file in fold(root, "killed").glob("*.pth"):
+            load(file)
+    assert len(killed_in) > 3
+    finish(root, start, "killed")
+    assert_ended_alike(root)
+
+
+def assert_ended_alike(root: Path) -> None:
+    whole, killed = fold(root, "whole"), fold(root, "killed")
+    checkpoints = {"checkpoint_best.pth", "checkpoint_final.pth"}
+    for folder in (whole, killed):
+        assert {file.name for file in folder.iterdir() if file.name.startswith("checkpoint")} == checkpoints
+    for name in checkpoints:
+        assert_same(load(whole / name), load(killed / name), name)
+    final = load(killed / "checkpoint_final.pth")
+    assert final["current_epoch"] == resumable.EPOCHS
+    assert final["curriculum"]
+
+
+def test_no_death_while_saving_leaves_half_a_checkpoint(root, start):
+    process, _ = start(resumable.die_while_saving, root, "dying")
+    process.join()
+    assert process.exitcode == 0, (root / "dying.txt").read_text()[-3000:]
+    report = json.loads((root / "deaths.json").read_text())
+    deaths = report["deaths"]
+    assert all(death["died"] for death in deaths), deaths
+    last = {death["death"]: death["content"] for death in deaths if "removing" in death["death"]}
+    assert {death["content"] for death in deaths if death["death"] not in last} == {"old"}, deaths
+    assert set(last.values()) == {"new"}
+    # What the dead left aside is gone with the next checkpoint.
+    assert [name for name in report["names"] if name.startswith("checkpoint")] == ["checkpoint_latest.pth"]

@@ -1,0 +1,76 @@
+"""The rows of the paper's ablation: what each trainer's name promises is what it trains."""
+
+from typing import ClassVar
+
+import pytest
+
+from nnunetv2_mamba.building_blocks.enhanced_channel_feature import EnCFBlock
+from nnunetv2_mamba.building_blocks.tcma import TCMA
+from nnunetv2_mamba.plugin import trainer_names
+from nnunetv2_mamba.training import trainers
+from nnunetv2_mamba.training.curriculum import CurriculumMixin
+
+BASELINE, FULL = "nnUNetTrainerVMUNet", "nnUNetTrainerS3Mamba"
+PARTS = ("EnCF", "TCMA", "CL")
+ROWS = {
+    frozenset(): BASELINE,
+    **{
+        frozenset(parts): "_".join((BASELINE, *parts))
+        for parts in (("EnCF",), ("TCMA",), ("CL",), ("EnCF", "TCMA"), ("EnCF", "CL"), ("TCMA", "CL"))
+    },
+    frozenset(PARTS): FULL,
+}
+SMALL = {"features_per_stage": (8, 16), "d_state": 2}
+
+
+def small(name: str) -> type:
+    base = getattr(trainers, name)
+    reduction = {"reduction": 4} if base.network_name == "S3Mamba" else {}
+    return type(name, (base,), {"network_overrides": {**SMALL, **reduction}})
+
+
+def test_every_row_has_its_trainer_and_there_are_no_others():
+    assert set(ROWS.values()) | {"nnUNetTrainerCurriculum"} == set(trainer_names())
+
+
+@pytest.mark.parametrize("parts", ROWS, ids=ROWS.get)
+def test_a_name_promises_the_parts_that_are_trained(make_trainer, parts):
+    trainer = make_trainer(small(ROWS[parts]))
+    trainer.initialize()
+    modules = list(trainer.network.modules())
+    assert any(isinstance(module, EnCFBlock) for module in modules) == ("EnCF" in parts)
+    assert any(isinstance(module, TCMA) for module in modules) == ("TCMA" in parts)
+    assert isinstance(trainer, CurriculumMixin) == ("CL" in parts)
+    depthwise = [name for name, _ in trainer.network.named_parameters() if "conv2d" in name]
+    assert bool(depthwise) == ("EnCF" not in parts)
+    # All rows are supervised at the same resolutions.
+    assert len(trainer._get_deep_supervision_scales()) == 2
+    assert trainer.enable_deep_supervision
+
+
+@pytest.mark.parametrize(
+    ("name", "planned", "message"),
+    [
+        ("nnUNetTrainerVMUNet_EnCF", {}, "S3Mamba with tcma = True and nnUNetTrainerVMUNet_EnCF stands for False"),
+        (FULL, {"tcma": False, "side_heads": True}, "S3Mamba with tcma = False and nnUNetTrainerS3Mamba stands for"),
+        ("nnUNetTrainerVMUNet_TCMA", {"depthwise_conv": True}, "with channel_attention = True and"),
+    ],
+)
+def test_plans_that_contradict_a_name_are_refused(make_trainer, name, planned, message):
+    trainer = make_trainer(small(name))
+    plan = trainer.configuration_manager.configuration
+    derived = type(trainer)._architecture(trainer.configuration_manager)
+    parts = ("tcma", "channel_attention", "depthwise_conv", "side_heads")
+    kept = {key: value for key, value in derived["arch_kwargs"].items() if key not in parts}
+    plan["architecture"] = {**derived, "arch_kwargs": {**kept, **planned}}
+    with pytest.raises(ValueError, match=message):
+        trainer.initialize()
+
+
+def test_a_subclass_may_change_everything_else(make_trainer):
+    class Wide(small(FULL)):
+        network_overrides: ClassVar = {"features_per_stage": (16, 24), "d_state": 1, "reduction": 8}
+
+    trainer = make_trainer(Wide)
+    trainer.initialize()
+    assert trainer.network.encoder.output_channels == [16, 24]
