@@ -19,6 +19,10 @@ COMMANDS = {
     "train": ("nnunetv2_mamba.cli:Train", "nnUNetv2_train, with our trainers found whatever the environment says"),
     "predict": ("nnunetv2_mamba.cli:Predict", "nnUNetv2_predict, likewise"),
     "plan": ("nnunetv2_mamba.cli:Plan", "derive plans that name one of our networks, for nnU-Net's own trainer"),
+    "convert-weights": (
+        "nnunetv2_mamba.training.pretrained.command:ConvertWeights",
+        "make a file for -pretrained_weights from a VMamba classifier",
+    ),
     "demo": ("nnunetv2_mamba.demo.command:Demo", "plan, train, predict and evaluate on a small real dataset"),
     "doctor": ("nnunetv2_mamba.cli:Doctor", "say what works on this machine, what does not, and the remedy"),
     "trainers": ("nnunetv2_mamba.cli:Trainers", "list our trainers; --folder prints where they are"),
@@ -30,7 +34,8 @@ def option(help: str, *flags: str, **settings: Any) -> dict[str, Any]:
 
     Args:
         help: what ``--help`` says.
-        *flags: spellings of the option; ``--name`` of the field where none is given.
+        *flags: spellings of the option; ``--name`` of the field where none is given. A word without a dash makes it a
+            positional argument, which that word stands for in the help.
         **settings: anything else that `argparse` takes, such as ``nargs`` or ``metavar``.
     """
     return {"help": help, "flags": flags, "settings": settings}
@@ -189,7 +194,7 @@ def parse(command: Any, name: str, arguments: list[str]) -> Any:
     """An instance of a command's dataclass from its command line.
 
     Args:
-        command: the dataclass; the metadata of its fields are made by `option`, or hold a help alone.
+        command: the dataclass; the metadata of its fields are made by `option`, or are mappings like its.
         name: what the user calls it.
         arguments: everything behind the name.
     """
@@ -198,15 +203,19 @@ def parse(command: Any, name: str, arguments: list[str]) -> Any:
     for entry in dataclasses.fields(command):
         flags = entry.metadata.get("flags") or (f"--{entry.name.replace('_', '-')}",)
         default = entry.default if entry.default_factory is dataclasses.MISSING else entry.default_factory()
-        settings = {"help": entry.metadata.get("help"), "dest": entry.name, **entry.metadata.get("settings", {})}
+        positional = not flags[0].startswith("-")
+        label = {"metavar": flags[0]} if positional else {"dest": entry.name}
+        settings = {"help": entry.metadata.get("help"), **label, **entry.metadata.get("settings", {})}
         if types[entry.name] is bool:
             settings["action"] = "store_true"
         else:
             settings["type"] = scalar_type(types[entry.name])
-            settings["required"] = default is dataclasses.MISSING
+            if not positional:
+                settings["required"] = default is dataclasses.MISSING
         if default not in (dataclasses.MISSING, None, False):
             settings["help"] = f"{settings['help'] or ''} (default: {default})"
-        parser.add_argument(*flags, default=None if default is dataclasses.MISSING else default, **settings)
+        names = (entry.name,) if positional else flags
+        parser.add_argument(*names, default=None if default is dataclasses.MISSING else default, **settings)
     return command(**vars(parser.parse_args(arguments)))
 
 

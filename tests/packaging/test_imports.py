@@ -98,6 +98,7 @@ def in_new_process(code: str) -> None:
         "from nnunetv2_mamba.cli import main; main(['trainers'])",
         "from nnunetv2_mamba.cli import main\ntry: main(['plan', '--help'])\nexcept SystemExit: pass",
         "from nnunetv2_mamba.cli import main\ntry: main(['demo', '--help'])\nexcept SystemExit: pass",
+        "from nnunetv2_mamba.cli import main\ntry: main(['convert-weights', '--help'])\nexcept SystemExit: pass",
     ],
 )
 def test_it_loads_neither_torch_nor_nnunetv2(code):

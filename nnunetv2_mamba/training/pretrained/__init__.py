@@ -1,0 +1,1 @@
+"""Weights of VMamba classifiers for our networks; only `target` and `command` know nnU-Net."""

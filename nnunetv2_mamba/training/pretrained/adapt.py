@@ -1,0 +1,146 @@
+"""Brings tensors of VMamba's 2-D RGB classifiers into the form that another stem, or a 3-D network, needs."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nnunetv2_mamba.building_blocks.vss_encoder import VSSEncoder
+from nnunetv2_mamba.ops.scan.orders import cyclic_axis_orders
+
+CELL = (2, 2)
+"""Rows and columns that VMamba's patch merging joins."""
+
+PER_DIRECTION = ("x_proj_weight", "dt_projs_weight", "dt_projs_bias", "A_logs", "Ds")
+"""Parameters of a scan that lead with VMamba's four directions."""
+
+DIRECTION_OF_AXIS = {2: 0, 1: 1, 0: 1}
+"""VMamba's forward direction by the axis (z, y, x) that is innermost; z, which it does not know, copies y's."""
+
+
+class MisfitError(ValueError):
+    """A tensor has no form that the network could take; the message says why."""
+
+
+def adapt(name: str, tensor: Tensor, encoder: VSSEncoder, image_channels: int) -> Tensor:
+    """A tensor of VMamba v0 in the form that our network holds it in; itself where the forms are the same.
+
+    Args:
+        name: VMamba's name.
+        tensor: VMamba's tensor.
+        encoder: tells channels, patch size, strides and dimension.
+        image_channels: how many of the network's input channels, the first ones, are images.
+
+    Raises:
+        MisfitError: the network merges other cells than VMamba, or the tensor is not of VMamba's form.
+    """
+    volumetric = len(encoder.strides[1]) == 3
+    parameter = name.rpartition(".")[2]
+    if name == "patch_embed.proj.weight":
+        *depth, rows, columns = encoder.strides[1]
+        kernel = resize_patch(stem_channels(tensor, image_channels), (rows, columns))
+        unseen = encoder.patch_embed.proj.in_channels - image_channels
+        if unseen:
+            # Masks of a cascade's first stage are no colours: the network starts as one that does not see them.
+            kernel = F.pad(kernel, (0, 0, 0, 0, 0, unseen))
+        return inflate_patch(kernel, depth[0]) if volumetric else kernel
+    if ".downsample." in name:
+        *depth, rows, columns = encoder.strides[int(name.split(".")[1]) + 2]
+        if (rows, columns) != CELL:
+            raise MisfitError(f"the network merges cells of {(*depth, rows, columns)}, VMamba of {CELL}")
+        return inflate_merging(tensor, depth[0], averaged=name.endswith("reduction.weight")) if volumetric else tensor
+    if volumetric and name.endswith(".conv2d.weight"):
+        return inflate_depthwise(tensor)
+    if volumetric and parameter in PER_DIRECTION:
+        return inflate_directions(tensor)
+    return tensor
+
+
+def stem_channels(kernel: Tensor, channels: int) -> Tensor:
+    """The patch embedding for another number of channels.
+
+    One channel gets the sum over VMamba's colours, which equals repeating the image for each of them; n channels get
+    that sum divided by n each, so that n equal ones still do.
+
+    Args:
+        kernel: (C, colours, rows, columns).
+        channels: n.
+
+    Returns:
+        Kernel (C, n, rows, columns); the given one where it has n channels.
+    """
+    _require(kernel.ndim == 4, kernel)
+    if kernel.shape[1] == channels:
+        return kernel
+    return (kernel.sum(1, keepdim=True) / channels).expand(-1, channels, -1, -1)
+
+
+def resize_patch(kernel: Tensor, patch: Sequence[int]) -> Tensor:
+    """The patch embedding for another patch size, by FlexiViT's pseudo-inverse resize.
+
+    With R resizing a patch, linear where it grows and by area where it shrinks, the kernel k becomes the k' of least
+    squares in <R x, k'> = <x, k> over all patches x: exact for every x where patches grow, and in any case for
+    constant ones. Source: FlexiViT, arXiv 2212.08013, PI-resize.
+
+    Args:
+        kernel: (C, channels, rows, columns).
+        patch: rows and columns wanted.
+    """
+    for axis, size in zip((2, 3), patch, strict=True):
+        if kernel.shape[axis] != size:
+            resize = _pseudo_inverse_resize(kernel.shape[axis], size, kernel)
+            kernel = (kernel.transpose(axis, -1) @ resize).transpose(axis, -1)
+    return kernel
+
+
+def inflate_patch(kernel: Tensor, depth: int) -> Tensor:
+    """Kernel (C, n, rows, columns) repeated along a new axis and divided by its length: (C, n, depth, rows, columns).
+
+    A patch that is constant along z gets the token of its 2-D slice.
+    """
+    return kernel.unsqueeze(2).expand(-1, -1, depth, -1, -1) / depth
+
+
+def inflate_merging(tensor: Tensor, depth: int, averaged: bool) -> Tensor:
+    """Norm or linear map (..., 4C) of a patch merging for cells of z, y, x: (..., depth * 4C).
+
+    A cell that is constant along z gets the token of its 2-D slice.
+
+    Args:
+        tensor: position in the cell, rows fastest, varies slower than the channel.
+        depth: length of the cell along z, from now on its fastest axis.
+        averaged: whether copies share the weight, as those of the linear map must, or repeat it.
+    """
+    _require(tensor.shape[-1] % 4 == 0, tensor)
+    cell = tensor.unflatten(-1, (4, 1, -1))
+    repeated = cell.expand(*cell.shape[:-2], depth, -1).flatten(-3)
+    return repeated / depth if averaged else repeated
+
+
+def inflate_depthwise(kernel: Tensor) -> Tensor:
+    """Filters (D, 1, 3, 3) as centre slices of (D, 1, 3, 3, 3), zero elsewhere: slice by slice the 2-D convolution."""
+    _require(kernel.shape[1:] == (1, 3, 3), kernel)
+    return F.pad(kernel.unsqueeze(2), (0, 0, 0, 0, 1, 1))
+
+
+def inflate_directions(tensor: Tensor) -> Tensor:
+    """Parameters of VMamba's 4 directions, leading axis 4 or 4 times something, for the 6 directions of a volume.
+
+    Walks along x take VMamba's row-major directions, those along y and z its column-major ones.
+    """
+    _require(tensor.shape[0] % 4 == 0, tensor)
+    forward = [DIRECTION_OF_AXIS[order[-1]] for order in cyclic_axis_orders(3)]
+    backward = [direction + 2 for direction in forward]
+    return tensor.unflatten(0, (4, -1))[forward + backward].flatten(0, 1)
+
+
+def _pseudo_inverse_resize(old: int, new: int, like: Tensor) -> Tensor:
+    identity = torch.eye(old, dtype=torch.float64).unsqueeze(0)
+    resized = F.interpolate(identity, new, mode="linear" if new > old else "area").squeeze(0)
+    return torch.linalg.pinv(resized.T).to(like)
+
+
+def _require(fits: bool, tensor: Tensor) -> None:
+    if not fits:
+        raise MisfitError(f"{tuple(tensor.shape)} is not the form it has in VMamba v0")

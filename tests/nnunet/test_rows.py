@@ -1,0 +1,64 @@
+"""All rows of the ablation, and the curriculum on nnU-Net's own network, through nnU-Net's own entry points."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nnunetv2_mamba.plugin import trainer_names
+from tests.nnunet.conftest import DATASET, SHAPE, Workspace, both
+
+pytestmark = pytest.mark.nnunet
+
+FOLD = "all"
+
+
+def commands(workspace: Workspace, trainer: str) -> list[list[str]]:
+    images, output = workspace.root / "raw" / DATASET / "imagesTs", workspace.root / f"rows_{trainer}"
+    model = ["-tr", trainer, "-device", "cpu"]
+    return [
+        ["nnUNetv2_train", "901", "2d", FOLD, *model],
+        ["nnUNetv2_predict", "-i", str(images), "-o", str(output), "-d", "901", "-c", "2d", "-f", FOLD, *model]
+        + ["-npp", "0", "-nps", "0"],
+    ]
+
+
+def run(workspace: Workspace, trainers: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("entry_points.py")],
+        input=json.dumps([command for trainer in trainers for command in commands(workspace, trainer)]),
+        env=workspace.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(planned: Workspace) -> Workspace:
+    """Every trainer that has no test of its own, trained on all cases and used for prediction."""
+    others = [name for name in trainer_names() if name not in ("nnUNetTrainerVMUNet", "nnUNetTrainerS3Mamba")]
+    both(*(lambda share=others[i::2]: run(planned, share) for i in range(2)))
+    return planned
+
+
+@pytest.mark.parametrize(
+    "trainer", [name for name in trainer_names() if name not in ("nnUNetTrainerVMUNet", "nnUNetTrainerS3Mamba")]
+)
+def test_it_trains_and_predicts(trained, trainer):
+    folder = trained.model(trainer) / f"fold_{FOLD}"
+    checkpoint = torch.load(folder / "checkpoint_final.pth", weights_only=False, map_location="cpu")
+    assert checkpoint["trainer_name"] == trainer
+    assert all(torch.isfinite(tensor).all() for tensor in checkpoint["network_weights"].values())
+    with_curriculum = trainer.endswith(("_CL", "Curriculum"))
+    assert ("curriculum" in checkpoint) == (folder / "curriculum.png").exists() == with_curriculum
+    predictions = sorted((trained.root / f"rows_{trainer}").glob("*.png"))
+    assert [file.name for file in predictions] == ["test_0.png", "test_1.png"]
+    assert {np.asarray(Image.open(file)).shape for file in predictions} == {SHAPE}
