@@ -187,7 +187,7 @@ def test_the_module_is_the_command_too():
     [
         (["train", "8", "2d", "0", "-tr", "nnUNetTrainerS3Mamba"], "Could not find a dataset with the ID 8"),
         (["predict", "-i", "a", "-o", "b", "-d", "8", "-c", "2d"], "Could not find a dataset with the ID 8"),
-        (["train", "7", "2d", "0", "-tr", "nnUNetTrainerS3Mambo"], "ours are nnUNetTrainerCurriculum, nnUNetTrainerS3Mamba, "),
+        (["train", "7", "2d", "0", "-tr", "nnUNetTrainerS3Mambo"], "ours are nnUNetTrainerCurriculum, "),
     ],
 )
 def test_a_mistake_is_one_message_in_a_new_process_too(words, sentence):

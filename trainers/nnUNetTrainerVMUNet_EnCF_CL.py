@@ -1,4 +1,4 @@
-"""nnU-Net trainer of VM-UNet with EnVSS blocks and the curriculum; select it with ``-tr nnUNetTrainerVMUNet_EnCF_CL``."""
+"""nnU-Net trainer of S3-Mamba without TCMA; select it with ``-tr nnUNetTrainerVMUNet_EnCF_CL``."""
 
 from nnunetv2_mamba.training.trainers import nnUNetTrainerVMUNet_EnCF_CL
 

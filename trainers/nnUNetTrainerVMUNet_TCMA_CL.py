@@ -1,4 +1,4 @@
-"""nnU-Net trainer of VM-UNet with TCMA and the curriculum; select it with ``-tr nnUNetTrainerVMUNet_TCMA_CL``."""
+"""nnU-Net trainer of S3-Mamba without EnVSS blocks; select it with ``-tr nnUNetTrainerVMUNet_TCMA_CL``."""
 
 from nnunetv2_mamba.training.trainers import nnUNetTrainerVMUNet_TCMA_CL
 

@@ -12,5 +12,6 @@ from nnunetv2.run.run_training import run_training_entry
 ENTRY_POINTS = {"nnUNetv2_train": run_training_entry, "nnUNetv2_predict": predict_entry_point}
 
 if __name__ == "__main__":
-    for sys.argv in json.load(sys.stdin):
-        ENTRY_POINTS[sys.argv[0]]()
+    for command in json.load(sys.stdin):
+        sys.argv = command
+        ENTRY_POINTS[command[0]]()

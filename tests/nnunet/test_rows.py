@@ -21,10 +21,10 @@ FOLD = "all"
 def commands(workspace: Workspace, trainer: str) -> list[list[str]]:
     images, output = workspace.root / "raw" / DATASET / "imagesTs", workspace.root / f"rows_{trainer}"
     model = ["-tr", trainer, "-device", "cpu"]
+    where = ["-i", str(images), "-o", str(output), "-npp", "0", "-nps", "0"]
     return [
         ["nnUNetv2_train", "901", "2d", FOLD, *model],
-        ["nnUNetv2_predict", "-i", str(images), "-o", str(output), "-d", "901", "-c", "2d", "-f", FOLD, *model]
-        + ["-npp", "0", "-nps", "0"],
+        ["nnUNetv2_predict", *where, "-d", "901", "-c", "2d", "-f", FOLD, *model],
     ]
 
 

@@ -1,8 +1,9 @@
 """S3-Mamba's regularised curriculum, for any nnU-Net trainer: put `CurriculumMixin` in front of its base classes.
 
 A `DifficultyMeasurer` ranks the training cases, first by the size of their lesions and then by their losses; a
-`TrainingScheduler` turns ranks into weights that move from easy to hard; `CaseWeightedLoss` is nnU-Net's loss with these
-weights. Source: S3-Mamba, arXiv 2412.14546, eqs. 6 and 7, which define no algorithm: docs/s3-mamba.md says what is ours.
+`TrainingScheduler` turns ranks into weights that move from easy to hard; `CaseWeightedLoss` is nnU-Net's loss with
+these weights. Source: S3-Mamba, arXiv 2412.14546, eqs. 6 and 7, which define no algorithm; docs/s3-mamba.md says what
+is ours.
 """
 
 from nnunetv2_mamba.training.curriculum.mixin import CurriculumMixin

@@ -47,14 +47,15 @@ class LabelCounts:
             show_progress: whether a progress bar appears while segmentations are read.
         """
         known = _read_cache(self.folder / CACHE)
-        counts = {case: known[case]["voxels"] for case in cases if known.get(case, {}).get("stamp") == self.stamps[case]}
+        unchanged = [case for case in cases if known.get(case, {}).get("stamp") == self.stamps[case]]
+        counts = {case: known[case]["voxels"] for case in unchanged}
         missing = [case for case in cases if case not in counts]
         for case in tqdm(missing, "measuring lesions", disable=not (show_progress and missing), leave=False):
             counts[case] = _count(self.dataset.load_case(case)[1])
         return {case: {int(label): voxels for label, voxels in counts[case].items()} for case in cases}
 
     def keep(self, counts: Mapping[str, Mapping[int, int]]) -> None:
-        """Write counts into the cache, beside what it holds of other cases; aside first, so that it is never half there.
+        """Write counts into the cache, beside what it holds of other cases; aside first, so that it is never partial.
 
         Raises:
             OSError: the folder cannot be written to.

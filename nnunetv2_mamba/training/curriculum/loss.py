@@ -1,6 +1,6 @@
 """nnU-Net's Dice and cross-entropy with a weight for each sample, and each sample's own loss."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,6 @@ from nnunetv2.utilities.ddp_allgather import AllGatherGrad
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-Outputs = Tensor | list[Tensor] | tuple[Tensor, ...]
 Weigh = Callable[[Tensor], Tensor]
 """From the samples' own losses (B,), NaN where a sample shows no lesion, to their weights (B,)."""
 
@@ -53,8 +52,8 @@ class CaseWeightedLoss(nn.Module):
     """nnU-Net's own loss, and within `observing` the same loss with a weight for each sample.
 
     With weights w_i, scaled to a mean of 1 over the batches of all processes: the cross-entropy is a weighted mean;
-    Dice is one too where the plan says batch_dice = False, else each sample's sums are multiplied by w_i before they are
-    added up. Equal weights give nnU-Net's loss.
+    Dice is one too where the plan says batch_dice = False, else each sample's sums are multiplied by w_i before they
+    are added up. Equal weights give nnU-Net's loss.
 
     Args:
         stock: what nnU-Net's `_build_loss` returns: Dice with (binary) cross-entropy, with or without deep supervision.
@@ -88,7 +87,7 @@ class CaseWeightedLoss(nn.Module):
         finally:
             self._weigh = self._observation = None
 
-    def forward(self, output: Outputs, target: Outputs) -> Tensor:
+    def forward(self, output: Tensor | Sequence[Tensor], target: Tensor | Sequence[Tensor]) -> Tensor:
         """Loss of a batch.
 
         Args:
@@ -123,7 +122,8 @@ class CaseWeightedLoss(nn.Module):
             totals = [(column * part).sum(0) for part in (sums.intersection, sums.prediction, sums.reference)]
             if self.ddp:
                 totals = [AllGatherGrad.apply(total).sum(0) for total in totals]
-            similarity = _dice(*totals, dice.smooth).mean()
+            intersection, prediction, reference = totals
+            similarity = _dice(intersection, prediction, reference, dice.smooth).mean()
         else:
             per_sample = _dice(sums.intersection, sums.prediction, sums.reference, dice.smooth).mean(1)
             similarity = processes * (weights * per_sample).sum() / self._over_processes(weights.sum())
@@ -176,9 +176,10 @@ class CaseWeightedLoss(nn.Module):
 
     @staticmethod
     def _require_known(compound: nn.Module) -> None:
-        dice = _bare(getattr(compound, "dc", None))
-        ce = getattr(compound, "ce", None)
-        known_dice = type(dice) in (MemoryEfficientSoftDiceLoss, SoftDiceLoss) and getattr(dice, "clip_tp", None) is None
+        dice: Any = _bare(getattr(compound, "dc", None))
+        ce: Any = getattr(compound, "ce", None)
+        clipped = getattr(dice, "clip_tp", None) is not None
+        known_dice = type(dice) in (MemoryEfficientSoftDiceLoss, SoftDiceLoss) and not clipped
         with_classes = type(compound) is DC_and_CE_loss and type(ce) is RobustCrossEntropyLoss
         with_regions = type(compound) is DC_and_BCE_loss and ce.weight is None and ce.pos_weight is None
         if not (known_dice and (with_classes or with_regions)):

@@ -19,7 +19,7 @@ CHECKPOINT_KEY = "curriculum"
 
 
 class CurriculumMixin(SafeCheckpointMixin):
-    """Weights training cases from easy to hard; put it in front of a trainer: ``class T(CurriculumMixin, SomeTrainer)``.
+    """Weights training cases from easy to hard; goes in front of a trainer: ``class T(CurriculumMixin, SomeTrainer)``.
 
     It needs a loss of nnU-Net's kind, Dice with (binary) cross-entropy, and nothing of the network. Its state, the
     average loss of each case, is in the checkpoint. Validation uses the stock loss.

@@ -35,6 +35,7 @@ class Curriculum:
     ranking: Ranking = "training set"
 
     def __post_init__(self) -> None:
+        """Check the ranges."""
         if not 0 <= self.strength <= 1:
             raise ValueError(f"the curriculum's strength, lambda, is {self.strength}: give a number from 0 to 1.")
         if not self.max_rank >= 1:

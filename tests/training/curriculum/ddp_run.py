@@ -10,8 +10,10 @@ import torch
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as stock_module
 from torch import distributed
 
+from nnunetv2_mamba.training.curriculum.loss import CaseWeightedLoss
 from nnunetv2_mamba.training.trainers import nnUNetTrainerVMUNet_CL
 from tests.training.curriculum.conftest import PATCH, RADII, plans
+from tests.training.curriculum.test_loss import IGNORE, KINDS, stock_loss
 
 BATCH = 4
 
@@ -74,13 +76,36 @@ def train(batch_dice: bool, ddp: bool) -> dict:
     }
 
 
+def loss_gradients(rank: int, processes: int) -> dict:
+    """Gradients of the weighted loss for batches of five that do not divide evenly, averaged as DDP does."""
+    share = slice(rank * 5 // processes, (rank + 1) * 5 // processes)
+    weights = torch.tensor([1.0, 0.55, 0.7, 0.6, 0.9])[share]
+    gradients = {}
+    for kind in KINDS:
+        batch_dice, regions, ignore, _ = kind
+        stock = stock_loss(batch_dice, regions, ignore, deep_supervision=False)
+        stock.dc.ddp = processes > 1
+        generator = torch.Generator().manual_seed(0)
+        logits = torch.randn(5, 2 if regions == "regions" else 3, 6, 5, generator=generator)[share].requires_grad_()
+        if regions == "regions":
+            target = torch.rand(5, 2 + ignore, 6, 5, generator=generator)[share] > 0.7
+        else:
+            target = torch.randint(0, IGNORE + ignore, (5, 1, 6, 5), generator=generator)[share]
+        loss = CaseWeightedLoss(stock, processes > 1)
+        with loss.observing(lambda _: weights):
+            (gradient,) = torch.autograd.grad(loss(logits, target), logits)
+        gradients[kind] = gradient / processes
+    return gradients
+
+
 def main(rank: int, processes: int, result: Path) -> None:
     """Train with Dice over batches and over samples, and write the states."""
     torch.set_num_threads(1)
     if processes > 1:
         distributed.init_process_group("gloo", f"file://{result}.rendezvous", rank=rank, world_size=processes)
         on_the_cpu()
-    states = {batch_dice: train(batch_dice, processes > 1) for batch_dice in (True, False)}
+    states: dict = {batch_dice: train(batch_dice, processes > 1) for batch_dice in (True, False)}
+    states["gradients"] = loss_gradients(rank, processes)
     torch.save(states, f"{result}.{processes}.{rank}")
     if processes > 1:
         distributed.destroy_process_group()

@@ -37,6 +37,9 @@ def test_two_processes_train_as_one_does(preprocessed, tmp_path):
     states = [torch.load(tmp_path / f"run.{name}", weights_only=True) for name in ("1.0", "2.0", "2.1")]
     for batch_dice in (True, False):
         assert_equal_training(*(state[batch_dice] for state in states))
+    alone, *shares = (state["gradients"] for state in states)
+    for kind, gradient in alone.items():
+        assert_close(torch.cat([share[kind] for share in shares]), gradient, rtol=1e-5, atol=1e-8)
     # Each process has read half of the segmentations, and the file holds all.
     assert (preprocessed.data / CACHE).read_text().count("stamp") == 5
 

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import pytest
-from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetNumpy, infer_dataset_class
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetDatasetNumpy
 
 from nnunetv2_mamba.training.curriculum.lesion_sizes import CACHE, CurriculumError, LabelCounts, lesion_size
 from tests.training.curriculum.conftest import RADII, blob, save_case
@@ -89,7 +89,9 @@ def test_a_damaged_or_outdated_cache_is_no_obstacle(preprocessed, content):
 def test_a_vanished_case_is_named(preprocessed):
     dataset = preprocessed.dataset()
     (preprocessed.data / "small_seg.b2nd").unlink()
-    with pytest.raises(CurriculumError, match=r"training case small has no preprocessed segmentation in .*: run nnUNet"):
+    with pytest.raises(
+        CurriculumError, match=r"training case small has no preprocessed segmentation in .*: run nnUNet"
+    ):
         LabelCounts(dataset)
 
 

@@ -31,9 +31,7 @@ def stock_loss(batch_dice: bool, kind: str, ignore: bool, deep_supervision: bool
         )
     else:
         label = IGNORE if ignore else None
-        loss = DC_and_CE_loss(
-            dice | {"do_bg": False}, {}, ignore_label=label, dice_class=MemoryEfficientSoftDiceLoss
-        )
+        loss = DC_and_CE_loss(dice | {"do_bg": False}, {}, ignore_label=label, dice_class=MemoryEfficientSoftDiceLoss)
     return DeepSupervisionWrapper(loss, FACTORS) if deep_supervision else loss
 
 

@@ -65,7 +65,8 @@ def trained(make_trainer) -> SmallS3Mamba:
 @pytest.mark.parametrize("batch_dice", [True, False])
 def test_strength_zero_trains_bit_for_bit_as_nnunet_does(make_trainer, batch_dice):
     stock, ours, weighted = (
-        make_trainer(trainer_class, batch_dice) for trainer_class in (nnUNetTrainer, StrengthZero, nnUNetTrainerCurriculum)
+        make_trainer(trainer_class, batch_dice)
+        for trainer_class in (nnUNetTrainer, StrengthZero, nnUNetTrainerCurriculum)
     )
     expected, found, others = steps_of(stock), steps_of(ours), steps_of(weighted)
     assert found == expected != others
