@@ -58,7 +58,7 @@ def vmunet_kwargs(configuration: Mapping[str, Any], **overrides: Any) -> dict[st
 
 def s3mamba_kwargs(configuration: Mapping[str, Any], **overrides: Any) -> dict[str, Any]:
     """Constructor arguments of S3Mamba: as in `vss_kwargs`, with the planned voxel spacing, in which it sees edges."""
-    planned = {"spacing": configuration.get("spacing")}
+    planned: dict[str, Any] = {"spacing": configuration.get("spacing")}
     return vss_kwargs(configuration["architecture"]["arch_kwargs"], **planned | overrides)
 
 

@@ -1,7 +1,7 @@
 """S3-Mamba's Tensor-based Cross-feature Multi-scale Attention."""
 
 from collections.abc import Sequence
-from math import ceil, isqrt, prod
+from math import isqrt, prod
 
 import torch
 from torch import Tensor, nn
@@ -128,14 +128,8 @@ class TCMALevel(nn.Module):
     def compute_conv_feature_map_size(self, grid: Sequence[int]) -> int:
         """Feature-map elements kept for the backward pass of one sample of so many tokens per axis."""
         num_classes, channels = self.class_conv.out_channels, self.class_conv.in_channels
-        size = prod(grid) * (4 * num_classes + channels)
-        for scale in self.scales:
-            # As in its forward pass: patches are clipped to a thin axis, and the grid is padded to whole patches.
-            patch = [min(scale.patch, max(length, 2)) for length in grid]
-            n_patches = prod(ceil(length / edge) for length, edge in zip(grid, patch, strict=True))
-            size += scale.compute_conv_feature_map_size(n_patches * prod(patch))
-            size += n_patches * num_classes * scale.fc2.out_features
-        return size
+        scales = sum(scale.compute_conv_feature_map_size(grid) for scale in self.scales)
+        return scales + prod(grid) * (4 * num_classes + channels)
 
 
 class TCMA(nn.Module):

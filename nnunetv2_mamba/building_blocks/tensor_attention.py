@@ -66,6 +66,7 @@ class TensorAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.patch = patch
+        self.num_classes = num_classes
         self.fc1 = nn.Linear(image_channels + num_classes + edge_channels, hidden)
         self.norm = nn.BatchNorm1d(hidden)
         self.fc2 = nn.Linear(hidden, image_channels * edge_channels)
@@ -82,7 +83,7 @@ class TensorAttention(nn.Module):
             Tensor (B, Nc, *spatial).
         """
         spatial = image.shape[2:]
-        patch = [min(self.patch, max(length, 2)) for length in spatial]
+        patch = self._clipped_patch(spatial)
         P_O, P_I, P_E = (partition(pad_to_multiple(x, patch), patch) for x in (image, classes, edges))
         # A_B of all classes in one product: the outer product of O and E at each pixel, averaged with R as weights.
         image_edges = (P_O.unsqueeze(-1) * P_E.unsqueeze(-2)).flatten(-2)
@@ -94,10 +95,17 @@ class TensorAttention(nn.Module):
         padded = [ceil(length / size) * size for length, size in zip(spatial, patch, strict=True)]
         return crop(fold(attention, patch, padded), spatial)
 
-    def compute_conv_feature_map_size(self, tokens: int) -> int:
-        """Feature-map elements kept for the backward pass of one sample of so many pixels."""
-        channels = self.fc1.in_features
-        return tokens * (2 * channels + 3 * self.fc1.out_features + 2 * self.fc2.out_features)
+    def compute_conv_feature_map_size(self, spatial: Sequence[int]) -> int:
+        """Feature-map elements kept for the backward pass of one sample of that size, padded to whole patches."""
+        patch = self._clipped_patch(spatial)
+        n_patches = prod(ceil(length / size) for length, size in zip(spatial, patch, strict=True))
+        pixels, pairs = n_patches * prod(patch), self.fc2.out_features
+        return pixels * (2 * self.fc1.in_features + 3 * self.fc1.out_features + 2 * pairs) + n_patches * (
+            self.num_classes * pairs
+        )
+
+    def _clipped_patch(self, spatial: Sequence[int]) -> list[int]:
+        return [min(self.patch, max(length, 2)) for length in spatial]
 
 
 def pad_to_multiple(x: Tensor, multiple: Sequence[int]) -> Tensor:

@@ -24,6 +24,17 @@ def test_ramps_give_their_slope(conv_op, ndim):
     torch.testing.assert_close(edges[1], torch.full((6,) * ndim, 1e-3))
 
 
+def test_a_one_hot_channel_gives_the_boundary_of_its_label():
+    """As a cascade's extra channels do: nothing inside and outside, at the boundary no more than the image's edges."""
+    label = torch.zeros(1, 1, 9, 12, 12)
+    label[..., 3:7, 4:9, 4:9] = 1
+    edges = SobelMagnitude(1, nn.Conv3d, (3, 1, 1))(label)
+    around = nn.functional.max_pool3d(label, 3, 1, 1)
+    inside = 1 - nn.functional.max_pool3d(1 - label, 3, 1, 1)
+    assert torch.equal(edges > 2e-3, around > inside)
+    assert edges.max() < 1
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
 def test_keeps_the_dtype_and_the_range_of_the_image(dtype):
     ramp = (1e3 * torch.arange(6.0)).expand(1, 1, 6, 6).to(dtype)

@@ -37,11 +37,25 @@ class Workspace:
     Attributes:
         root: holds raw, preprocessed and the results.
         results: name of the results folder.
+        dataset: name of the dataset.
+        configuration: what is trained and predicted.
     """
 
     root: Path
     results: str = "results"
+    dataset: str = DATASET
+    configuration: str = "2d"
     quick: dict[str, str] = field(default_factory=lambda: dict(QUICK))
+
+    @property
+    def raw(self) -> Path:
+        """Folder of the dataset's images and labels."""
+        return self.root / "raw" / self.dataset
+
+    @property
+    def preprocessed(self) -> Path:
+        """Folder of the dataset's plans and preprocessed cases."""
+        return self.root / "preprocessed" / self.dataset
 
     @property
     def environment(self) -> dict[str, str]:
@@ -71,28 +85,29 @@ class Workspace:
         return done.stdout
 
     def train(self, trainer: str, fold: int | str, *arguments: str | Path, **variables: str) -> str:
-        """Output of nnUNetv2_train on the CPU, in 2d."""
-        return self.run("nnUNetv2_train", 901, "2d", fold, "-tr", trainer, "-device", "cpu", *arguments, **variables)
+        """Output of nnUNetv2_train on the CPU."""
+        model = [self.dataset, self.configuration, fold, "-tr", trainer]
+        return self.run("nnUNetv2_train", *model, "-device", "cpu", *arguments, **variables)
 
     def predict(
         self,
         trainer: str,
         folds: Iterable[int | str],
         output: str,
-        *arguments: str,
+        *arguments: str | Path,
         command: Sequence[str] = ("nnUNetv2_predict",),
         **variables: str,
     ) -> Path:
         """Folder with the predictions of nnUNetv2_predict, or of another command that takes its arguments."""
         # No worker processes: preprocessing and export of two tiny images are quicker in line.
-        where = ["-i", self.root / "raw" / DATASET / "imagesTs", "-o", self.root / output, "-npp", 0, "-nps", 0]
-        model = ["-d", 901, "-c", "2d", "-tr", trainer, "-f", *folds]
+        where = ["-i", self.raw / "imagesTs", "-o", self.root / output, "-npp", 0, "-nps", 0]
+        model = ["-d", self.dataset, "-c", self.configuration, "-tr", trainer, "-f", *folds]
         self.run(*command, *where, *model, "-device", "cpu", *arguments, **variables)
         return self.root / output
 
     def model(self, trainer: str, plans: str = "nnUNetPlans") -> Path:
         """Folder in which nnU-Net keeps the folds of a trainer."""
-        return self.root / self.results / DATASET / f"{trainer}__{plans}__2d"
+        return self.root / self.results / self.dataset / f"{trainer}__{plans}__{self.configuration}"
 
 
 def both(*jobs) -> list:
@@ -119,7 +134,7 @@ def write_case(folder: Path, name: str, split: str, rng: np.random.Generator) ->
 def planned(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Eight images with blobs, planned and preprocessed by nnU-Net, with two folds."""
     workspace = Workspace(tmp_path_factory.mktemp("toy"))
-    raw = workspace.root / "raw" / DATASET
+    raw = workspace.raw
     for sub in ("imagesTr", "labelsTr", "imagesTs"):
         (raw / sub).mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -140,5 +155,5 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace.run("nnUNetv2_plan_and_preprocess", *planner, nnUNet_n_proc_DA="1")
     # Two folds with two cases each to validate: the commands take as many seconds as they have cases.
     splits = [{"train": training[:6], "val": training[6:]}, {"train": training[2:], "val": training[:2]}]
-    (workspace.root / "preprocessed" / DATASET / "splits_final.json").write_text(json.dumps(splits))
+    (workspace.preprocessed / "splits_final.json").write_text(json.dumps(splits))
     return workspace

@@ -2,11 +2,13 @@
 
 import json
 from copy import deepcopy
+from inspect import signature
 from pathlib import Path
 
 import pytest
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunetv2_mamba.architectures import _registry
 from nnunetv2_mamba.plans.derive import derive_plans, derive_plans_file
 from nnunetv2_mamba.trainers.nnUNetTrainerS3Mamba import nnUNetTrainerS3Mamba
 from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet import nnUNetTrainerVMUNet
@@ -68,8 +70,15 @@ def test_derived_plans_have_the_networks_that_trainers_build(plans, trainer_clas
     plans["configurations"]["2d_coarse"] = {"inherits_from": "2d", "spacing": [4.0, 1.0]}
     derived = derive_plans(plans, trainer_class.network_name)
     for name, entry in derived["configurations"].items():
-        planned = PlansManager(plans).get_configuration(name)
-        assert entry["architecture"] == trainer_class._architecture(planned)
+        built = trainer_class._architecture(PlansManager(plans).get_configuration(name))
+        assert all_arguments(entry["architecture"]) == all_arguments(built)
+
+
+def all_arguments(architecture: dict) -> dict:
+    """What the network is built from, defaults included."""
+    network = _registry.NETWORKS[architecture["network_class_name"].rpartition(".")[2]]
+    parameters = signature(network).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty} | architecture["arch_kwargs"]
 
 
 def test_each_configuration_has_its_own_spacing(plans):
