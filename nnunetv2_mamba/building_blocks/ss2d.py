@@ -1,6 +1,7 @@
 """The N-D form of VMamba's 2-D selective scan module."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,11 @@ from torch.nn import functional as F
 from nnunetv2_mamba.building_blocks.layout import channels_first, channels_last, spatial_dims
 from nnunetv2_mamba.ops import cross_selective_scan
 from nnunetv2_mamba.ops.scan.contract import CHUNK
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """Switches autocast off for a while; nothing where it is off, since some devices have none to switch."""
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
 
 
 class SSND(nn.Module):
@@ -75,10 +81,12 @@ class SSND(nn.Module):
         directions, d_state = self.directions, self.d_state
         projected = F.linear(u.reshape(batch, -1, inner), self.x_proj_weight.flatten(0, 1))
         low_rank, B, C = projected.unflatten(-1, (directions, -1)).split([self.dt_rank, d_state, d_state], dim=-1)
-        # (B, K, L, D): the scan reads this largest of its inputs with the channel fastest.
-        delta = torch.matmul(low_rank.transpose(1, 2), self.dt_projs_weight.transpose(1, 2))
         # The op answers in the dtype of u, and the sum over directions can leave the range of float16.
         u = u.to(torch.promote_types(u.dtype, torch.float32))
+        # Step sizes are exponentiated at every step of the scan, so that rounding them to 16 bits would add up.
+        with without_autocast(u.device):
+            # (B, K, L, D): the scan reads this largest of its inputs with the channel fastest.
+            delta = torch.matmul(low_rank.transpose(1, 2).to(u.dtype), self.dt_projs_weight.transpose(1, 2).to(u.dtype))
         y = cross_selective_scan(
             channels_first(u),
             delta.transpose(2, 3).unflatten(-1, spatial),

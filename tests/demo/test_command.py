@@ -12,7 +12,7 @@ from nnunetv2_mamba import plugin
 from nnunetv2_mamba.demo import shell
 from nnunetv2_mamba.demo.command import EPOCHS, Demo
 from nnunetv2_mamba.demo.dataset import DATASET_NAME
-from nnunetv2_mamba.training.trainer import MambaTrainer
+from nnunetv2_mamba.training.robust_trainer import RobustTrainer
 
 TRAINER = "nnUNetTrainerVMUNet"
 STEPS = ["nnUNetv2_plan_and_preprocess", "nnUNetv2_train", "nnUNetv2_predict", "nnUNetv2_evaluate_folder"]
@@ -142,7 +142,7 @@ def test_a_trainer_that_would_not_train_briefly_is_refused_before_anything_is_wr
 
 @pytest.mark.parametrize("trainer", plugin.trainer_names())
 def test_every_trainer_of_ours_reads_the_variables_that_shorten_the_training(trainer):
-    assert issubclass(getattr(import_module(f"nnunetv2_mamba.trainers.{trainer}"), trainer), MambaTrainer)
+    assert issubclass(getattr(import_module(f"nnunetv2_mamba.trainers.{trainer}"), trainer), RobustTrainer)
 
 
 def test_no_epochs_are_refused(demo, calls, capfd):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+CPU = torch.device("cpu")
 TrainerFactory = Callable[..., nnUNetTrainer]
 Start = Callable[..., tuple[multiprocessing.Process, Connection]]
 
@@ -55,12 +56,13 @@ def make_trainer(tmp_path_factory) -> Iterator[TrainerFactory]:
         strides: Sequence[Sequence[int]] = ((1, 1), (2, 2), (2, 2), (2, 2)),
         patch_size: Sequence[int] = (16, 16),
         n_channels: int = 1,
+        device: torch.device = CPU,
         **dataset_json: object,
     ) -> nnUNetTrainer:
         channels = {str(i): "noNorm" for i in range(n_channels)}
         dataset = {"channel_names": channels, "labels": {"background": 0, "lesion": 1}, **dataset_json}
         plans = {**toy_plans(strides, patch_size), "continue_training": False}
-        return trainer_class(plans, "toy", 0, dataset, torch.device("cpu"))
+        return trainer_class(plans, "toy", 0, dataset, device)
 
     with pytest.MonkeyPatch.context() as patch:
         for folder in ("raw", "preprocessed", "results"):
@@ -90,7 +92,7 @@ def start() -> Start:
 
     def start_process(function: Callable, *arguments: Any) -> tuple[multiprocessing.Process, Connection]:
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=function, args=(*arguments, sender))
+        process = context.Process(target=function, args=(*arguments, sender), daemon=True)
         process.start()
         sender.close()
         return process, receiver

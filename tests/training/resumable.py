@@ -48,7 +48,7 @@ class ResumableTrainer(BASE):
     def initialize(self) -> None:
         torch.manual_seed(0)
         super().initialize()
-        self.save_every = 2
+        self.save_every = 1
         # Drawing takes longer than training.
         self.logger.plot_progress_png = lambda folder: None
 

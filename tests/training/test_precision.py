@@ -4,6 +4,8 @@ from typing import ClassVar
 
 import pytest
 import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 
 from nnunetv2_mamba.architectures import S3Mamba, VMUNet
@@ -65,6 +67,8 @@ def test_every_scan_gets_and_gives_float32(scans, dtype, network_class, conv_op)
     assert dtype in products
     assert len(scans) == 4
     assert {tensor.dtype for scan in scans for tensor in scan.values()} == {torch.float32}
+    # Nor were step sizes rounded on their way.
+    assert all((scan["delta"].to(dtype).float() != scan["delta"]).any() for scan in scans)
     # Nor was A, which starts as -1..-N, rounded to half precision on its way from the logarithm.
     for scan in scans:
         torch.testing.assert_close(scan["A"], -torch.arange(1.0, 4.0).expand_as(scan["A"]), rtol=1e-6, atol=0)
@@ -76,8 +80,9 @@ def test_200_steps_on_large_inputs_stay_finite(make_trainer, monkeypatch, dtype)
     trainer = make_trainer(SmallTrainer)
     torch.manual_seed(0)
     trainer.initialize()
-    outputs = []
+    outputs, logits = [], []
     trainer.network.register_forward_hook(lambda module, arguments, output: outputs.append(output[0].dtype))
+    trainer.loss.register_forward_hook(lambda module, arguments, loss: logits.extend(one.dtype for one in arguments[0]))
     trainer.num_epochs = 1
     batches = [batch_for(trainer, seed) for seed in range(4)]
     for batch in batches:
@@ -85,6 +90,7 @@ def test_200_steps_on_large_inputs_stay_finite(make_trainer, monkeypatch, dtype)
     trainer.on_train_epoch_start()
     losses = [trainer.train_step(batches[step % 4]) for step in range(200)]
     assert set(outputs) == {dtype}
+    assert set(logits) == {torch.float32}
     # GradScaler may try too large a scale at the start; that costs no more steps than it takes to come down from 65536.
     assert trainer.gradient_guard.in_epoch <= (16 if dtype is torch.float16 else 0)
     assert all(torch.isfinite(torch.as_tensor(output["loss"])) for output in losses)
@@ -103,6 +109,36 @@ def test_bfloat16_needs_no_scaler_and_float16_gets_one(make_trainer, monkeypatch
         scalers[name] = trainer.grad_scaler
     assert scalers["float16"].is_enabled()
     assert scalers["bfloat16"] is None
+
+
+@pytest.mark.parametrize("name", [None, "bfloat16"])
+def test_the_final_validation_predicts_in_the_dtype_too(make_trainer, monkeypatch, name):
+    if name is not None:
+        monkeypatch.setenv("NNUNETV2_MAMBA_AUTOCAST", name)
+    trainer = make_trainer(SmallTrainer)
+    trainer.initialize()
+    predictor = nnUNetPredictor(device=torch.device("cpu"), use_mirroring=False, allow_tqdm=False)
+    outputs, predicted = [], []
+    trainer.network.register_forward_hook(lambda module, arguments, output: outputs.append(output.dtype))
+
+    def predict(trainer: nnUNetTrainer, save_probabilities: bool) -> None:
+        trainer.set_deep_supervision_enabled(False)
+        predictor.manual_initialization(
+            trainer.network,
+            trainer.plans_manager,
+            trainer.configuration_manager,
+            None,
+            trainer.dataset_json,
+            "SmallTrainer",
+            None,
+        )
+        predicted.append(predictor.predict_sliding_window_return_logits(torch.rand(1, 1, 24, 16)))
+
+    monkeypatch.setattr(nnUNetTrainer, "perform_actual_validation", predict)
+    trainer.perform_actual_validation()
+    assert set(outputs) == {torch.bfloat16 if name else torch.float32}
+    assert torch.isfinite(predicted[0]).all()
+    assert predicted[0].shape == (2, 1, 24, 16)
 
 
 def test_nnunets_autocast_gets_the_dtype_only_where_it_is_asked_for():

@@ -13,8 +13,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet_EnCF_TCMA import nnUNetTrainerVMUNet_EnCF_TCMA
 from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet import nnUNetTrainerVMUNet
+from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet_EnCF_TCMA import nnUNetTrainerVMUNet_EnCF_TCMA
 
 MAX_TOKENS = 600
 """Scan length that keeps an example quick; larger images teach nothing new here."""

@@ -208,6 +208,14 @@ def test_the_latest_checkpoint_knows_of_the_best_one_of_its_own_epoch(epochs):
     assert best["current_epoch"] == latest["current_epoch"] == 2
 
 
+def test_the_latest_checkpoint_is_written_once_and_last(epochs, monkeypatch):
+    written = []
+    monkeypatch.setattr(epochs.trainer, "save_checkpoint", lambda filename: written.append(Path(filename).stem))
+    epochs.trainer.save_every = 1
+    epochs.end()
+    assert written == ["checkpoint_best", "checkpoint_latest"]
+
+
 def test_a_curve_that_a_checkpoint_lacks_is_filled_up(make):
     trainer = make(SafeTrainer)
     trainer.current_epoch = 2
