@@ -1,20 +1,15 @@
 """The N-D form of VMamba's 2-D selective scan module."""
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nnunetv2_mamba.building_blocks.layout import channels_first, channels_last, spatial_dims
+from nnunetv2_mamba.building_blocks.precision import without_autocast
 from nnunetv2_mamba.ops import cross_selective_scan
 from nnunetv2_mamba.ops.scan.contract import CHUNK
-
-
-def without_autocast(device: torch.device) -> AbstractContextManager:
-    """Switches autocast off for a while; nothing where it is off, since some devices have none to switch."""
-    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
 
 
 class SSND(nn.Module):

@@ -106,8 +106,6 @@ class TCMALevel(nn.Module):
         """
         classes = self.class_conv(channels_first(features))
         attention = torch.stack([scale(image, classes, edges) for scale in self.scales]).sum(0)
-        # The power of a sum far below 1 vanishes in float16.
-        attention = attention.to(torch.promote_types(attention.dtype, torch.float32))
         power = attention.square().mean(dim=tuple(range(2, attention.ndim)), keepdim=True)
         scaled = attention * torch.rsqrt(power + 1e-8) * self.gain.view(-1, *(1,) * (attention.ndim - 2))
         return scaled.to(self.gain.dtype)

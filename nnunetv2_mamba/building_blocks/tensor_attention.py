@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nnunetv2_mamba.building_blocks.precision import without_autocast
+
 
 def partition(x: Tensor, patch: Sequence[int]) -> Tensor:
     """Cut a grid into patches (eq. 1).
@@ -80,18 +82,22 @@ class TensorAttention(nn.Module):
             edges: E (B, E, *spatial).
 
         Returns:
-            Tensor (B, Nc, *spatial).
+            Tensor (B, Nc, *spatial), float32 at least.
         """
         spatial = image.shape[2:]
         patch = self._clipped_patch(spatial)
         P_O, P_I, P_E = (partition(pad_to_multiple(x, patch), patch) for x in (image, classes, edges))
-        # A_B of all classes in one product: the outer product of O and E at each pixel, averaged with R as weights.
-        image_edges = (P_O.unsqueeze(-1) * P_E.unsqueeze(-2)).flatten(-2)
-        A_B = torch.matmul(P_I.transpose(-1, -2), image_edges) / prod(patch)
+        # A small object on a flat background can have values of hundreds in O and E: their product leaves float16.
+        wide = torch.promote_types(image.dtype, torch.float32)
+        with without_autocast(image.device):
+            # A_B of all classes in one product: the outer product of O and E at each pixel, averaged with R as weights.
+            image_edges = (P_O.to(wide).unsqueeze(-1) * P_E.to(wide).unsqueeze(-2)).flatten(-2)
+            A_B = torch.matmul(P_I.to(wide).transpose(-1, -2), image_edges) / prod(patch)
         A_C = torch.cat((P_O, P_I, P_E), dim=-1)
         hidden = self.norm(self.fc1(A_C).flatten(0, 2)).unflatten(0, A_C.shape[:-1])
         W_D = self.fc2(F.relu(hidden)).sigmoid()
-        attention = torch.matmul(W_D, A_B.transpose(-1, -2)) / W_D.shape[-1]
+        with without_autocast(image.device):
+            attention = torch.matmul(W_D.to(wide), A_B.transpose(-1, -2)) / W_D.shape[-1]
         padded = [ceil(length / size) * size for length, size in zip(spatial, patch, strict=True)]
         return crop(fold(attention, patch, padded), spatial)
 

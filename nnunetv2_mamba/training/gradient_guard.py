@@ -15,11 +15,12 @@ class TrainingDivergedError(RuntimeError):
 
 
 class GradientGuard:
-    """Watches the steps of an optimizer from inside, through hooks, so that the stock train_step stays what it is.
+    """Clips and checks gradients from inside the optimizer, through hooks, so that the stock train_step stays as it is.
 
     Where everything is finite, every bit of the training is that of stock nnU-Net. Otherwise the step is skipped: the
     optimizer finds no gradients, or GradScaler, having found the same, does not call it at all. Gradients are equal on
-    all ranks, hence so is the decision; a loss, which is not, takes part by turning its gradients into NaN.
+    all ranks, hence so is the decision; a loss, which is not, takes part by turning its gradients into NaN. Finite
+    gradients whose norm is beyond float32, about 1e19, become zeros in nnU-Net's own clipping before this can see them.
 
     Args:
         network: its buffers, such as BatchNorm's running statistics, return to their values before a skipped step.

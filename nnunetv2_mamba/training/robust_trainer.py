@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import distributed
 
 from nnunetv2_mamba.training.autocast import autocast_dtype, autocast_in, loss_in_float32
 from nnunetv2_mamba.training.checkpoint import bare_network
@@ -113,9 +114,14 @@ class RobustTrainer(SafeCheckpointMixin, nnUNetTrainer):
             self.grad_scaler.update(new_scale=self.grad_scaler.get_scale() / backoff**steps)
         forget_current_epoch(self)
         self.save_latest(next_epoch=epoch)
+        if self.is_ddp:
+            # The first process to fail has the others killed, and rank 0 may still be writing.
+            distributed.barrier()
+        kept = "checkpoints are disabled" if self.disable_checkpointing else f"{LATEST} holds the state before them"
+        go_on = "start again" if self.disable_checkpointing else f"go on with epoch {epoch} by --c"
         raise TrainingDivergedError(
-            f"{problem}: {LATEST} holds the state before them; lower the learning rate, or set "
-            f"{AUTOCAST_VARIABLE}=bfloat16 if this was float16, and go on with epoch {epoch} by --c."
+            f"{problem}: {kept}; lower the learning rate, or set {AUTOCAST_VARIABLE}=bfloat16 if this was float16, "
+            f"and {go_on}."
         )
 
 

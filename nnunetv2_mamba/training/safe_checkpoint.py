@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from time import monotonic
@@ -61,7 +62,7 @@ class SafeCheckpointMixin(nnUNetTrainer):
         finally:
             for file in (stock, whole):
                 file.unlink(missing_ok=True)
-        _flush(Path(filename).parent)
+        _flush_names(Path(filename).parent)
         if Path(filename).name == LATEST:
             self._latest_written = monotonic()
 
@@ -122,11 +123,20 @@ def _write_with(extras: Mapping[str, Any], stock: Path, whole: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Have the content of a file, or the names in a folder, reach the disk."""
-    if path.is_dir() and os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    """Have the content of a file reach the disk."""
+    descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _flush_names(folder: Path) -> None:
+    """Have the names in a folder reach the disk."""
+    # Windows and some network disks cannot.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

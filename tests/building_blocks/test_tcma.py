@@ -101,3 +101,21 @@ def test_a_scale_is_clipped_to_a_thin_axis():
     inside = torch.zeros(3, 16, 24, dtype=torch.bool)
     inside[:, 8:16, 16:24] = True
     assert torch.equal(changed, inside)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_small_object_on_a_flat_image_stays_in_range(dtype):
+    """Instance norm makes its few pixels as large as the image is wide, and three such factors are multiplied."""
+    tcma = make_tcma()
+    image = torch.zeros(1, 2, 512, 512)
+    image[:, :, 130:134, 90:94] = 5
+    features = [torch.randn(1, 128 // 2**level, 128 // 2**level, 8 * 2**level) * 10 for level in range(2)]
+    with torch.autocast("cpu", dtype):
+        attention = tcma(image, features)
+    exact = tcma(image, features)
+    for rounded, other in zip(attention, exact, strict=True):
+        assert rounded.isfinite().all()
+        similarity = torch.cosine_similarity(rounded.flatten(), other.flatten(), dim=0)
+        assert similarity > 0.99
+    sum(a.sum() for a in attention).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in tcma.parameters())

@@ -1,13 +1,16 @@
-"""One rank of a data-parallel training in which the loss of another rank is infinite."""
+"""One rank of a data-parallel training in which losses are not finite."""
 
+import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_mamba.training.gradient_guard import GradientGuard
+from nnunetv2_mamba.training.robust_trainer import RobustTrainer
 
 WORLD_SIZE = 2
 INFINITE_STEP, INFINITE_RANK = 1, 1
@@ -36,3 +39,31 @@ def train(rank: int, folder: Path, results: Connection) -> None:
             optimizer.step()
         results.send(([parameter.tolist() for parameter in bare.parameters()], guard.in_epoch))
     distributed.destroy_process_group()
+
+
+class StoppingTrainer(RobustTrainer):
+    """As much of a trainer as stopping takes; rank 0, the only one that writes, needs its time for it."""
+
+    is_ddp = True
+    disable_checkpointing = False
+    current_epoch = 0
+    grad_scaler = None
+
+    def __init__(self, rank: int, folder: Path) -> None:
+        self.local_rank = rank
+        self.folder = folder
+        self.network = nn.Linear(1, 1)
+        self.gradient_guard = SimpleNamespace(in_a_row=25)
+        self.logger = SimpleNamespace(local_logger=SimpleNamespace(my_fantastic_logging={}))
+
+    def save_latest(self, next_epoch: int) -> None:
+        if self.local_rank == 0:
+            time.sleep(1)
+            (self.folder / "checkpoint_latest.pth").touch()
+
+
+def stop(rank: int, folder: Path, results: Connection) -> None:
+    """Stop a training that has diverged; ends with its exception."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", f"file://{folder / 'rendezvous'}", rank=rank, world_size=WORLD_SIZE)
+    StoppingTrainer(rank, folder)._stop()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from copy import deepcopy
+from multiprocessing import connection
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,19 @@ def test_a_finite_step_in_between_starts_the_count_again(make):
     assert trainer.gradient_guard.in_epoch == 4
 
 
+def test_without_checkpoints_the_message_promises_none(make):
+    trainer = make()
+    trainer.disable_checkpointing = True
+    checkpoint = Path(trainer.output_folder, "checkpoint_latest.pth")
+    checkpoint.unlink(missing_ok=True)
+    spoil_loss(trainer, math.nan)
+    for _ in range(24):
+        trainer.train_step(batch_for(trainer))
+    with pytest.raises(TrainingDivergedError, match=r"checkpoints are disabled; .* and start again\.$"):
+        trainer.train_step(batch_for(trainer))
+    assert not checkpoint.exists()
+
+
 def test_weights_that_are_not_finite_replace_no_checkpoint(make):
     trainer = make()
     trainer.save_latest(next_epoch=3)
@@ -225,3 +239,14 @@ def test_gradients_of_all_groups_are_clipped_together_before_the_step(max_grad_n
     first.grad, second.grad = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0])
     optimizer.step()
     torch.testing.assert_close(torch.cat([first, second]), -torch.tensor(expected), rtol=1e-6, atol=0)
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without torch.distributed")
+def test_no_rank_ends_before_the_checkpoint_is_written(start, tmp_path):
+    """The first rank that fails has the others killed: so torch.multiprocessing.spawn does, and nnU-Net with it."""
+    ranks = [start(guarded_rank.stop, rank, tmp_path)[0] for rank in range(guarded_rank.WORLD_SIZE)]
+    connection.wait([process.sentinel for process in ranks], timeout=60)
+    for process in ranks:
+        process.kill()
+        process.join()
+    assert (tmp_path / "checkpoint_latest.pth").exists()

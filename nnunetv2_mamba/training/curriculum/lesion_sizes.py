@@ -2,22 +2,23 @@
 
 import json
 import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import blosc2
 import numpy as np
-from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
-from tqdm import tqdm
+
+from nnunetv2_mamba.training.aside import written_aside
 
 CACHE = Path("lesion_sizes", "voxels_per_label.json")
 """Below the preprocessed data: nnU-Net tolerates no other file among them, and deletes the folder with them."""
 
-SEGMENTATION_SUFFIXES = ("_seg.b2nd", ".npz")
-
 Classes = Sequence[int | Sequence[int]]
 """Foreground labels, or regions of several labels."""
+
+Voxels = dict[int, int]
+"""Number of voxels of each label."""
 
 
 class CurriculumError(RuntimeError):
@@ -25,52 +26,43 @@ class CurriculumError(RuntimeError):
 
 
 class LabelCounts:
-    """Voxels of each label in each preprocessed segmentation, from a cache where the file has not changed since.
+    """Voxels of each label in preprocessed segmentations, from a cache where the file has not changed since.
 
     Args:
-        dataset: nnU-Net's dataset of the cases.
+        folder: of the preprocessed cases.
+        cases: their names.
 
     Raises:
         CurriculumError: the segmentation of a case is not there.
     """
 
-    def __init__(self, dataset: nnUNetBaseDataset) -> None:
-        self.dataset = dataset
-        self.folder = Path(dataset.source_folder)
-        self.stamps = {case: _stamp(self.folder, case) for case in dataset.identifiers}
+    def __init__(self, folder: Path, cases: Sequence[str]) -> None:
+        self.folder = folder
+        self.files = {case: _segmentation_file(folder, case) for case in cases}
 
-    def read(self, cases: Sequence[str], show_progress: bool = True) -> dict[str, dict[int, int]]:
-        """Voxels of each label, by case.
+    def known(self) -> dict[str, Voxels]:
+        """Voxels of each label in those cases that the cache knows as they are now."""
+        cached = _read_cache(self.folder / CACHE)
+        unchanged = [case for case, file in self.files.items() if cached.get(case, {}).get("stamp") == _stamp(file)]
+        return {case: {int(label): count for label, count in cached[case]["voxels"].items()} for case in unchanged}
 
-        Args:
-            cases: of the dataset, or a share of them.
-            show_progress: whether a progress bar appears while segmentations are read.
-        """
-        known = _read_cache(self.folder / CACHE)
-        unchanged = [case for case in cases if known.get(case, {}).get("stamp") == self.stamps[case]]
-        counts = {case: known[case]["voxels"] for case in unchanged}
-        missing = [case for case in cases if case not in counts]
-        for case in tqdm(missing, "measuring lesions", disable=not (show_progress and missing), leave=False):
-            counts[case] = _count(self.dataset.load_case(case)[1])
-        return {case: {int(label): voxels for label, voxels in counts[case].items()} for case in cases}
+    def measure(self, cases: Sequence[str]) -> Iterator[tuple[str, Voxels]]:
+        """Read the segmentations of cases one by one."""
+        for case in cases:
+            yield case, _count(self.files[case])
 
-    def keep(self, counts: Mapping[str, Mapping[int, int]]) -> None:
-        """Write counts into the cache, beside what it holds of other cases; aside first, so that it is never partial.
+    def keep(self, voxels: Mapping[str, Voxels]) -> None:
+        """Write into the cache, beside what it holds of other cases.
 
         Raises:
             OSError: the folder cannot be written to.
         """
         path = self.folder / CACHE
-        fresh = {case: {"stamp": self.stamps[case], "voxels": dict(voxels)} for case, voxels in counts.items()}
+        fresh = {case: {"stamp": _stamp(self.files[case]), "voxels": counts} for case, counts in voxels.items()}
         content = _read_cache(path) | fresh
         path.parent.mkdir(exist_ok=True)
-        # Trainings of several folds may write at the same time.
-        aside = path.with_suffix(f".{os.getpid()}")
-        try:
+        with written_aside(path) as aside:
             aside.write_text(json.dumps(content))
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
 
 
 def lesion_size(voxels: Mapping[int, int], classes: Classes, ignore_label: int | None = None) -> float:
@@ -90,21 +82,26 @@ def lesion_size(voxels: Mapping[int, int], classes: Classes, ignore_label: int |
     return min(present) / total if present else math.nan
 
 
-def _stamp(folder: Path, case: str) -> list[int]:
-    """What changes when a segmentation is written anew: size in bytes, time of the last change in ns."""
-    for suffix in SEGMENTATION_SUFFIXES:
-        path = folder / f"{case}{suffix}"
-        if path.is_file():
-            status = path.stat()
-            return [status.st_size, status.st_mtime_ns]
+def _segmentation_file(folder: Path, case: str) -> Path:
+    for name in (f"{case}_seg.b2nd", f"{case}.npz"):
+        if (folder / name).is_file():
+            return folder / name
     raise CurriculumError(
-        f"training case {case} has no preprocessed segmentation in {folder}: "
-        "run nnUNetv2_preprocess again, or take it out of splits_final.json."
+        f"training case {case} has neither {case}_seg.b2nd nor {case}.npz in {folder}: "
+        "run nnUNetv2_preprocess again, or take the case out of splits_final.json."
     )
 
 
-def _count(segmentation: Any) -> dict[int, int]:
-    counts: dict[int, int] = {}
+def _stamp(file: Path) -> list[int]:
+    """What changes when a file is written anew: its size in bytes, and the time of its last change in ns."""
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _count(file: Path) -> Voxels:
+    # Past nnU-Net's datasets, which also unpickle the properties of the case, often larger than its segmentation.
+    segmentation = blosc2.open(str(file), mode="r") if file.suffix == ".b2nd" else np.load(file)["seg"]
+    counts: Voxels = {}
     # Slice by slice: bincount works on 64-bit copies.
     for plane in np.asarray(segmentation[0]):
         lowest = int(plane.min())

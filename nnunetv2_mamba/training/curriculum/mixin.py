@@ -1,16 +1,18 @@
 """The curriculum as one more base class of any nnU-Net trainer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from torch import Tensor, distributed, nn
+from tqdm import tqdm
 
 from nnunetv2_mamba.training.curriculum import progress
 from nnunetv2_mamba.training.curriculum.difficulty import DifficultyMeasurer
-from nnunetv2_mamba.training.curriculum.lesion_sizes import CurriculumError, LabelCounts, lesion_size
+from nnunetv2_mamba.training.curriculum.lesion_sizes import CurriculumError, LabelCounts, Voxels, lesion_size
 from nnunetv2_mamba.training.curriculum.loss import CaseWeightedLoss, Weigh
 from nnunetv2_mamba.training.curriculum.scheduler import Curriculum, TrainingScheduler
 from nnunetv2_mamba.training.safe_checkpoint import SafeCheckpointMixin
@@ -50,6 +52,10 @@ class CurriculumMixin(SafeCheckpointMixin):
             self.print_to_log_file(f"curriculum: the checkpoint knows nothing of {', '.join(unknown)}; they start anew")
         super().on_train_start()
 
+    def get_tr_and_val_datasets(self) -> tuple[nnUNetBaseDataset, nnUNetBaseDataset]:
+        """Those that the lesions were measured in, without a second look at the split."""
+        return getattr(self, "_datasets", None) or super().get_tr_and_val_datasets()
+
     def on_train_epoch_start(self) -> None:
         """Settle the weights of the epoch."""
         super().on_train_epoch_start()
@@ -68,7 +74,7 @@ class CurriculumMixin(SafeCheckpointMixin):
         """Update the averages and log."""
         super().on_train_epoch_end(train_outputs)
         for cases, losses in self._observed:
-            self.measurer.record(cases, losses.double().cpu().numpy())
+            self.measurer.record(cases, losses.cpu().double().numpy())
         self._observed.clear()
         losses = self.measurer.end_epoch(self._over_processes)
         pacing = self._scheduler.pacing(self._progress)
@@ -110,32 +116,29 @@ class CurriculumMixin(SafeCheckpointMixin):
         return lambda losses: self._weights_in_batch(cases, losses)
 
     def _weights_in_batch(self, cases: np.ndarray, losses: Tensor) -> Tensor:
-        """Weights of the samples of a step, ranked among each other, over all processes."""
+        """Weights of the samples of a step, ranked among each other, over all processes.
+
+        A sample that shows no lesion has no place among the others and keeps its case's weight.
+        """
         sizes = self.measurer.sizes[cases]
-        difficulty = -sizes if self._scheduler.holds(self._progress) else losses.double().cpu().numpy()
+        difficulty = -sizes if self._scheduler.holds(self._progress) else losses.cpu().double().numpy()
         difficulty = np.where(np.isnan(sizes), np.nan, difficulty)
         parts, rank = _gathered(difficulty, self.is_ddp)
-        weights = self._scheduler.weights(np.concatenate(parts), self._progress)
         first = sum(map(len, parts[:rank]))
-        return torch.as_tensor(weights[first : first + len(cases)], dtype=torch.float32, device=losses.device)
+        weights = self._scheduler.weights(np.concatenate(parts), self._progress)[first : first + len(cases)]
+        weights = np.where(np.isnan(difficulty), self.case_weights[cases], weights)
+        return torch.as_tensor(weights, dtype=torch.float32, device=losses.device)
 
     def _over_processes(self, values: np.ndarray) -> np.ndarray:
         return np.sum(_gathered(values, self.is_ddp)[0], axis=0)
 
     def _lesion_sizes(self) -> dict[str, float]:
-        training, _ = self.get_tr_and_val_datasets()
-        # In a cascade, that one also opens the previous stage's predictions.
-        dataset = self.dataset_class(training.source_folder, list(training.identifiers))
-        source = LabelCounts(dataset)
-        counts = self._count(source, dataset.identifiers)
-        if self.local_rank == 0:
-            try:
-                source.keep(counts)
-            except OSError as error:
-                self.print_to_log_file(f"curriculum: lesion sizes are measured again next time ({error})")
+        self._datasets = super().get_tr_and_val_datasets()
+        training = self._datasets[0]
+        voxels = self._voxels(LabelCounts(Path(training.source_folder), training.identifiers))
         labels = self.label_manager
         classes = labels.foreground_regions if labels.has_regions else labels.foreground_labels
-        sizes = {case: lesion_size(voxels, classes, labels.ignore_label) for case, voxels in counts.items()}
+        sizes = {case: lesion_size(counts, classes, labels.ignore_label) for case, counts in voxels.items()}
         if np.isnan(list(sizes.values())).all():
             raise CurriculumError(
                 f"none of the {len(sizes)} training cases of fold {self.fold} has foreground, so there are no lesions "
@@ -143,11 +146,32 @@ class CurriculumMixin(SafeCheckpointMixin):
             )
         return sizes
 
-    def _count(self, source: LabelCounts, cases: Sequence[str]) -> dict[str, dict[int, int]]:
-        if not self.is_ddp:
-            return source.read(cases)
-        share = source.read(cases[self.local_rank :: distributed.get_world_size()], self.local_rank == 0)
-        return {case: voxels for part in _gathered(share, True)[0] for case, voxels in part.items()}
+    def _voxels(self, source: LabelCounts) -> dict[str, Voxels]:
+        """Voxels of each label by case, of which each process reads its share."""
+        # One process decides, because others may already be writing when the last one looks.
+        voxels = _gathered(source.known(), self.is_ddp)[0][0]
+        missing = sorted(source.files.keys() - voxels.keys())
+        share = missing[self.local_rank :: distributed.get_world_size()] if self.is_ddp else missing
+        measured: dict[str, Voxels] = {}
+        try:
+            hidden = not share or self.local_rank != 0
+            measured.update(tqdm(source.measure(share), "measuring lesions", len(share), disable=hidden, leave=False))
+        finally:
+            self._keep(source, measured)
+        parts, _ = _gathered(measured, self.is_ddp)
+        everything = {case: counts for part in parts for case, counts in part.items()}
+        # Several processes may have written over each other.
+        if len(parts) > 1 and self.local_rank == 0:
+            self._keep(source, everything)
+        return voxels | everything
+
+    def _keep(self, source: LabelCounts, voxels: dict[str, Voxels]) -> None:
+        if not voxels:
+            return
+        try:
+            source.keep(voxels)
+        except OSError as error:
+            self.print_to_log_file(f"curriculum: lesions are measured again next time ({error})")
 
 
 def _gathered(value: Any, ddp: bool) -> tuple[list[Any], int]:

@@ -1,6 +1,5 @@
 """``nnUNetv2_mamba convert-weights``: from a VMamba classifier to a file for nnU-Net's ``-pretrained_weights``."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,12 +113,9 @@ class ConvertWeights:
 
 
 def _write(content: Mapping[str, Any], out: Path) -> None:
-    """Save under another name first: whatever happens, the file is whole or not there."""
     import torch
 
-    aside = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
+    from nnunetv2_mamba.training.aside import written_aside
+
+    with written_aside(out) as aside:
         torch.save(dict(content), aside)
-        os.replace(aside, out)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -11,6 +11,8 @@ import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunetv2_mamba.training.curriculum.lesion_sizes import LabelCounts
+
 DATASET = "Dataset997_Blobs"
 SHAPE = (1, 24, 24)
 PATCH = (16, 16)
@@ -85,9 +87,9 @@ class Preprocessed:
         """Where the cases are."""
         return self.folder / "nnUNetPlans_2d"
 
-    def dataset(self) -> nnUNetDatasetBlosc2:
-        """All cases."""
-        return nnUNetDatasetBlosc2(str(self.data))
+    def counts(self, *cases: str) -> LabelCounts:
+        """Of some cases, all unless given."""
+        return LabelCounts(self.data, cases or tuple(RADII))
 
 
 @pytest.fixture
@@ -119,11 +121,15 @@ TrainerFactory = Callable[..., nnUNetTrainer]
 def make_trainer(preprocessed) -> TrainerFactory:
     """Call with a trainer class; further arguments go into dataset.json. The same seed each time."""
 
-    def make(trainer_class: type[nnUNetTrainer], batch_dice: bool = True, **dataset_json: object) -> nnUNetTrainer:
+    def make(
+        trainer_class: type[nnUNetTrainer], batch_dice: bool = True, device: str = "cpu", **dataset_json: object
+    ) -> nnUNetTrainer:
         dataset = json.loads((preprocessed.folder / "dataset.json").read_text()) | dataset_json
         torch.manual_seed(0)
         np.random.seed(0)
-        trainer = trainer_class(plans(batch_dice) | {"continue_training": False}, "2d", 0, dataset, torch.device("cpu"))
+        trainer = trainer_class(
+            plans(batch_dice) | {"continue_training": False}, "2d", 0, dataset, torch.device(device)
+        )
         # Thirty by fifty-four inches take seconds.
         trainer.logger.plot_progress_png = lambda _: None
         return trainer

@@ -10,7 +10,9 @@ import torch
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as stock_module
 from torch import distributed
 
+from nnunetv2_mamba.training.curriculum import Curriculum
 from nnunetv2_mamba.training.curriculum.loss import CaseWeightedLoss
+from nnunetv2_mamba.training.curriculum.progress import CURVES
 from nnunetv2_mamba.training.trainers import nnUNetTrainerVMUNet_CL
 from tests.training.curriculum.conftest import PATCH, RADII, plans
 from tests.training.curriculum.test_loss import IGNORE, KINDS, stock_loss
@@ -57,22 +59,25 @@ def on_the_cpu() -> None:
     stock_module.nnUNetTrainer.__init__ = on_cpu
 
 
-def train(batch_dice: bool, ddp: bool) -> dict:
+class InMiniBatch(GlooTrainer):
+    curriculum: ClassVar = Curriculum(ranking="mini-batch")
+
+
+def train(trainer_class: type[GlooTrainer], batch_dice: bool, ddp: bool) -> dict:
     """State after a whole training."""
     plan = plans(batch_dice) | {"continue_training": False}
     plan["configurations"]["2d"]["batch_size"] = BATCH
     dataset_json = {"channel_names": {"0": "noNorm"}, "labels": {"background": 0, "blob": 1}, "file_ending": ".png"}
     torch.manual_seed(0)
-    trainer = GlooTrainer(plan, "2d", 0, dataset_json, torch.device("cpu"))
+    trainer = trainer_class(plan, "2d", 0, dataset_json, torch.device("cpu"))
     trainer.logger.plot_progress_png = lambda _: None
     trainer.run_training()
-    names = ("curriculum_weights", "curriculum_loss_by_lesion_size", "train_losses")
     return {
         "weights": torch.as_tensor(trainer.case_weights),
         "losses": torch.as_tensor(trainer.measurer.losses),
         "visits": torch.as_tensor(trainer.measurer.visits),
         "network": (trainer.network.module if ddp else trainer.network).state_dict(),
-        "log": {name: torch.tensor(np.array(trainer.logger.get_value(name, None))) for name in names},
+        "log": {name: torch.tensor(trainer.logger.get_value(name, None)) for name in (*CURVES, "train_losses")},
     }
 
 
@@ -99,12 +104,13 @@ def loss_gradients(rank: int, processes: int) -> dict:
 
 
 def main(rank: int, processes: int, result: Path) -> None:
-    """Train with Dice over batches and over samples, and write the states."""
+    """Train in several ways and write the states."""
     torch.set_num_threads(1)
     if processes > 1:
         distributed.init_process_group("gloo", f"file://{result}.rendezvous", rank=rank, world_size=processes)
         on_the_cpu()
-    states: dict = {batch_dice: train(batch_dice, processes > 1) for batch_dice in (True, False)}
+    ways = {"batch dice": (GlooTrainer, True), "sample dice": (GlooTrainer, False), "mini-batch": (InMiniBatch, True)}
+    states: dict = {name: train(*way, processes > 1) for name, way in ways.items()}
     states["gradients"] = loss_gradients(rank, processes)
     torch.save(states, f"{result}.{processes}.{rank}")
     if processes > 1:

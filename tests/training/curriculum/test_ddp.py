@@ -35,8 +35,8 @@ def test_two_processes_train_as_one_does(preprocessed, tmp_path):
             run.kill()
     assert not any(run.returncode for run in runs), "\n".join(output)
     states = [torch.load(tmp_path / f"run.{name}", weights_only=True) for name in ("1.0", "2.0", "2.1")]
-    for batch_dice in (True, False):
-        assert_equal_training(*(state[batch_dice] for state in states))
+    for way in ("batch dice", "sample dice", "mini-batch"):
+        assert_equal_training(*(state[way] for state in states))
     alone, *shares = (state["gradients"] for state in states)
     for kind, gradient in alone.items():
         assert_close(torch.cat([share[kind] for share in shares]), gradient, rtol=1e-5, atol=1e-8)

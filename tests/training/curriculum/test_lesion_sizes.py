@@ -6,22 +6,23 @@ import os
 
 import numpy as np
 import pytest
-from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetDatasetNumpy
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetDatasetBlosc2, nnUNetDatasetNumpy
 
 from nnunetv2_mamba.training.curriculum.lesion_sizes import CACHE, CurriculumError, LabelCounts, lesion_size
 from tests.training.curriculum.conftest import RADII, blob, save_case
 
 
-def counts_of(preprocessed, cases=tuple(RADII)):
-    return LabelCounts(preprocessed.dataset()).read(cases, show_progress=False)
+def measured(source):
+    return dict(source.measure(list(source.files)))
 
 
-def refuse_to_load(*_):
-    raise AssertionError("the cache should have made this unnecessary")
+def kept(preprocessed, *cases):
+    source = preprocessed.counts(*cases)
+    source.keep(measured(source))
 
 
 def test_voxels_of_each_label(preprocessed):
-    counts = counts_of(preprocessed)
+    counts = measured(preprocessed.counts())
     assert counts["empty"] == {0: 24 * 24}
     assert counts["small"] == {0: 24 * 24 - 16, 1: 16}
 
@@ -30,52 +31,40 @@ def test_negative_labels_and_several_planes_are_counted(preprocessed):
     segmentation = np.concatenate([blob(1), blob(2)], axis=1)
     segmentation[0, 1, 0, :5] = -1
     save_case(preprocessed.data, "volume", segmentation)
-    counts = counts_of(preprocessed, ["volume"])["volume"]
-    assert counts == {-1: 5, 0: 2 * 24 * 24 - 4 - 16 - 5, 1: 20}
+    assert measured(preprocessed.counts("volume"))["volume"] == {-1: 5, 0: 2 * 24 * 24 - 4 - 16 - 5, 1: 20}
 
 
 def test_numpy_datasets_are_read_too(tmp_path):
     segmentation = blob(2)
     nnUNetDatasetNumpy.save_case(segmentation.astype(float), segmentation, {}, str(tmp_path / "case"))
-    assert LabelCounts(nnUNetDatasetNumpy(str(tmp_path))).read(["case"], show_progress=False)["case"][1] == 16
+    assert measured(LabelCounts(tmp_path, ["case"]))["case"][1] == 16
 
 
-def test_kept_counts_are_not_measured_again(preprocessed, monkeypatch):
-    source = LabelCounts(preprocessed.dataset())
-    counts = source.read(tuple(RADII), show_progress=False)
-    source.keep(counts)
-    again = LabelCounts(preprocessed.dataset())
-    monkeypatch.setattr(again.dataset, "load_case", refuse_to_load)
-    assert again.read(tuple(RADII)) == counts
+def test_nothing_is_known_at_first_and_everything_once_it_is_kept(preprocessed):
+    assert preprocessed.counts().known() == {}
+    kept(preprocessed)
+    assert preprocessed.counts().known() == measured(preprocessed.counts())
 
 
-def test_a_changed_segmentation_is_measured_again_and_only_that(preprocessed, monkeypatch):
-    source = LabelCounts(preprocessed.dataset())
-    source.keep(source.read(tuple(RADII), show_progress=False))
+def test_a_changed_segmentation_is_forgotten_and_only_that(preprocessed):
+    kept(preprocessed)
     for file in preprocessed.data.glob("tiny*"):
         file.unlink()
     save_case(preprocessed.data, "tiny", blob(5))
     os.utime(preprocessed.data / "tiny_seg.b2nd", ns=(1, 1))
-    again = LabelCounts(preprocessed.dataset())
-    loaded = []
-    load_case = again.dataset.load_case
-    monkeypatch.setattr(again.dataset, "load_case", lambda case: loaded.append(case) or load_case(case))
-    assert again.read(tuple(RADII), show_progress=False)["tiny"][1] == 100
-    assert loaded == ["tiny"]
+    assert preprocessed.counts().known().keys() == set(RADII) - {"tiny"}
 
 
 def test_other_cases_stay_in_the_cache(preprocessed):
-    source = LabelCounts(preprocessed.dataset())
     for case in ("small", "large"):
-        source.keep(source.read([case], show_progress=False))
-    assert json.loads((preprocessed.data / CACHE).read_text()).keys() == {"small", "large"}
+        kept(preprocessed, case)
+    assert preprocessed.counts().known().keys() == {"small", "large"}
 
 
 def test_nnunet_still_recognises_its_data_beside_the_cache(preprocessed):
-    source = LabelCounts(preprocessed.dataset())
-    source.keep(source.read(["small"], show_progress=False))
-    assert infer_dataset_class(str(preprocessed.data)) is type(preprocessed.dataset())
-    assert sorted(preprocessed.dataset().identifiers) == sorted(RADII)
+    kept(preprocessed)
+    assert infer_dataset_class(str(preprocessed.data)) is nnUNetDatasetBlosc2
+    assert sorted(nnUNetDatasetBlosc2.get_identifiers(str(preprocessed.data))) == sorted(RADII)
     assert [file.name for file in (preprocessed.data / CACHE).parent.iterdir()] == [CACHE.name]
 
 
@@ -83,16 +72,15 @@ def test_nnunet_still_recognises_its_data_beside_the_cache(preprocessed):
 def test_a_damaged_or_outdated_cache_is_no_obstacle(preprocessed, content):
     (preprocessed.data / CACHE).parent.mkdir()
     (preprocessed.data / CACHE).write_text(content)
-    assert counts_of(preprocessed)["small"][1] == 16
+    assert preprocessed.counts().known() == {}
+    kept(preprocessed)
+    assert json.loads((preprocessed.data / CACHE).read_text()).keys() == set(RADII)
 
 
 def test_a_vanished_case_is_named(preprocessed):
-    dataset = preprocessed.dataset()
     (preprocessed.data / "small_seg.b2nd").unlink()
-    with pytest.raises(
-        CurriculumError, match=r"training case small has no preprocessed segmentation in .*: run nnUNet"
-    ):
-        LabelCounts(dataset)
+    with pytest.raises(CurriculumError, match=r"case small has neither small_seg.b2nd nor small.npz in .*: run nnUNet"):
+        preprocessed.counts()
 
 
 @pytest.mark.parametrize(

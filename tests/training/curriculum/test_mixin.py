@@ -11,7 +11,7 @@ from PIL import Image
 
 from nnunetv2_mamba.training.curriculum import Curriculum, CurriculumMixin
 from nnunetv2_mamba.training.curriculum.lesion_sizes import CACHE, CurriculumError
-from nnunetv2_mamba.training.curriculum.progress import LOSSES, PACING, SAMPLE_SIZE, WEIGHTS
+from nnunetv2_mamba.training.curriculum.progress import CURVES, LOSSES, PACING, SAMPLE_SIZE, WEIGHTS
 from nnunetv2_mamba.training.robust_trainer import RobustTrainer
 from nnunetv2_mamba.training.trainers import nnUNetTrainerCurriculum, nnUNetTrainerS3Mamba
 from tests.training.curriculum.conftest import RADII, blob, save_case
@@ -103,14 +103,13 @@ def test_a_training_measures_losses_of_cases_with_lesions_only(trained):
 
 
 def test_every_epoch_is_logged_through_nnunets_logger(trained):
-    log = {key: trained.logger.get_value(key, None) for key in (PACING, WEIGHTS, SAMPLE_SIZE, LOSSES, "train_losses")}
+    log = {key: trained.logger.get_value(key, None) for key in (*CURVES, "train_losses")}
     assert {len(values) for values in log.values()} == {4}
     assert log[PACING] == pytest.approx([0, 0.206107, 0.904508, 1], abs=1e-5)
-    for least, low, median, high, greatest in log[WEIGHTS]:
+    for least, low, median, high, greatest in zip(*(log[key] for key in WEIGHTS), strict=True):
         assert 0.55 <= least <= low <= median <= high <= greatest <= 1
     assert all(1 < size <= len(TRAINING) for size in log[SAMPLE_SIZE])
-    assert all(len(thirds) == 3 for thirds in log[LOSSES])
-    assert np.isfinite(log[LOSSES]).any()
+    assert all(np.isfinite(log[key]).any() for key in LOSSES)
     text = Path(trained.log_file).read_text()
     assert text.count("curriculum: pacing") == 4
     assert f"effective sample size {log[SAMPLE_SIZE][0]:.1f} of 5" in text
@@ -170,11 +169,17 @@ def test_ranking_within_the_mini_batch(make_trainer):
     trainer.on_train_start()
     cases = trainer.measurer.positions(["large", "empty", "tiny", "small"])
     losses = torch.tensor([0.1, float("nan"), 0.5, 0.3])
+    trainer.on_train_epoch_start()
     by_size = trainer._weigh(cases)(losses)
     assert by_size.tolist() == pytest.approx([1, 1, 0.55, 0.5 + 0.5 / 5.5])
     trainer.current_epoch = trainer.num_epochs - 1
+    trainer.on_train_epoch_start()
     by_loss = trainer._weigh(cases)(losses)
     assert by_loss.tolist() == pytest.approx([0.55, 1, 1, 0.5 + 0.5 / 5.5])
+    # Nothing to see of the small lesion in this patch: the weight of its case, second smallest of four.
+    losses[3] = float("nan")
+    without = trainer._weigh(cases)(losses)
+    assert without.tolist() == pytest.approx([0.55, 1, 1, weights_by_case(trainer)["small"]])
     assert all(np.isfinite(steps_of(make_trainer(InMiniBatch), 2)))
 
 
@@ -204,7 +209,7 @@ def remove_a_case(preprocessed):
     ("damage", "message"),
     [
         (remove_foreground, "none of the 5 training cases of fold 0 has foreground, so there are no lesions to rank"),
-        (remove_a_case, "training case small has no preprocessed segmentation in"),
+        (remove_a_case, "training case small has neither small_seg.b2nd nor"),
     ],
 )
 def test_bad_data_are_refused_before_the_first_step(make_trainer, preprocessed, damage, message):
@@ -222,5 +227,21 @@ def test_folder_that_cannot_be_written_to_costs_only_time(make_trainer, preproce
     (preprocessed.data / CACHE).mkdir(parents=True)
     trainer = make_trainer(nnUNetTrainerCurriculum)
     assert trainer._lesion_sizes().keys() == set(TRAINING)
-    assert "lesion sizes are measured again next time" in Path(trainer.log_file).read_text()
+    assert "lesions are measured again next time" in Path(trainer.log_file).read_text()
     assert [file.name for file in (preprocessed.data / CACHE).parent.iterdir()] == [CACHE.name]
+
+
+@pytest.mark.gpu
+@pytest.mark.compile
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("trainer_class", [SmallS3Mamba, nnUNetTrainerCurriculum])
+def test_on_a_gpu_it_trains_compiled_and_in_half_precision(make_trainer, monkeypatch, trainer_class, dtype):
+    monkeypatch.setenv("NNUNETV2_MAMBA_AUTOCAST", dtype)
+    trainer = make_trainer(trainer_class, device="cuda")
+    trainer.run_training()
+    assert trainer._do_i_compile()
+    assert np.isfinite(trainer.logger.get_value("train_losses", None)).all()
+    assert np.isfinite(trainer.logger.get_value("val_losses", None)).all()
+    assert all(tensor.isfinite().all() for tensor in state_of(trainer))
