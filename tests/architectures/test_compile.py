@@ -4,21 +4,20 @@ import pytest
 import torch
 from torch import nn
 
-from nnunetv2_mamba.architectures import S3Mamba
-from nnunetv2_mamba.architectures._registry import NETWORKS
+from nnunetv2_mamba.architectures import S3Mamba, VMUNet
 
 
 @pytest.mark.compile
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself
-def test_compiles_into_one_graph(name):
+def test_compiles_into_one_graph():
+    torch._dynamo.reset()
     torch.manual_seed(0)
-    arguments = {"features_per_stage": (16, 32), "strides": (1, 4, 2), "drop_path_rate": 0.0, "deep_supervision": True}
-    arguments |= {"n_blocks_per_stage": 1, "n_blocks_per_stage_decoder": 1}
-    arguments |= {"side_heads": True} if name == "VMUNet" else {}
-    network, x = NETWORKS[name](2, 3, **arguments), torch.randn(2, 2, 24, 30)
-    results = []
+    # With a depthwise convolution it has the parts of all networks. One level and one scale of TCMA are like more, and
+    # more take minutes to compile; below there are two.
+    arguments = {"n_blocks_per_stage": 1, "n_blocks_per_stage_decoder": 1, "drop_path_rate": 0.0, "tcma_patches": (2,)}
+    network = S3Mamba(2, 3, (16,), (1, 4), depthwise_conv=True, deep_supervision=True, **arguments)
+    x, results = torch.randn(2, 2, 24, 30), []
     for run in (network, torch.compile(network, fullgraph=True)):
         network.zero_grad()
         outputs = run(x)
@@ -30,16 +29,20 @@ def test_compiles_into_one_graph(name):
 
 @pytest.mark.compile
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself
-@pytest.mark.parametrize(("conv_op", "dtype"), [(nn.Conv2d, torch.float16), (nn.Conv3d, torch.bfloat16)])
-def test_is_one_graph_under_autocast_too(conv_op, dtype):
+@pytest.mark.parametrize(
+    ("network_class", "conv_op", "dtype"),
+    [(S3Mamba, nn.Conv2d, torch.float16), (VMUNet, nn.Conv2d, torch.float16), (S3Mamba, nn.Conv3d, torch.bfloat16)],
+)
+def test_is_one_graph_under_autocast_too(network_class, conv_op, dtype):
     """Traced and differentiated, but not translated to C++, which takes most of the time and knows nothing of us."""
     # What it has seen of other networks would make it take every size for a variable.
     torch._dynamo.reset()
     torch.manual_seed(0)
     axes = 2 if conv_op is nn.Conv2d else 3
     strides = ((1,) * axes, (4,) * axes, (2,) * axes)
-    blocks = {"n_blocks_per_stage": 1, "n_blocks_per_stage_decoder": 1}
-    network = S3Mamba(1, 2, (8, 16), strides, conv_op=conv_op, deep_supervision=True, **blocks)
+    arguments = {"n_blocks_per_stage": 1, "n_blocks_per_stage_decoder": 1, "deep_supervision": True}
+    arguments |= {"side_heads": True} if network_class is VMUNet else {}
+    network = network_class(1, 2, (8, 16), strides, conv_op=conv_op, **arguments)
     compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
     with torch.autocast("cpu", dtype):
         outputs = compiled(torch.randn(2, 1, *(16,) * axes))
