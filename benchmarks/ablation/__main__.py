@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from benchmarks.ablation.data import BUDGETS, DATASETS, AblationError, Budget
-from benchmarks.ablation.rows import ROWS, STOCK, TRAINERS
+from benchmarks.ablation.rows import HALVES, ROWS, STOCK, TRAINERS
 from benchmarks.ablation.runs import Run, planned, train_all, train_one
 
 
@@ -40,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> None:
     given = {field.name: getattr(arguments, field.name) for field in fields(Budget)}
     changes = {name: value for name, value in given.items() if value is not None}
     budgets = {dataset: replace(BUDGETS[dataset], **changes) for dataset in arguments.datasets}
-    rows = [*arguments.rows, *([STOCK] if arguments.with_stock else [])]
+    rows = [*arguments.rows, *([STOCK] if arguments.with_stock else []), *(HALVES if arguments.with_halves else [])]
     runs = planned(arguments.datasets, list(dict.fromkeys(rows)), arguments.seeds)
     train_all(arguments.data, arguments.work, runs, budgets, arguments.device, arguments.jobs, arguments.retry_failed)
 
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
     run.add_argument("--rows", nargs="+", choices=TRAINERS, default=list(ROWS))
     run.add_argument("--with-stock", action="store_true", help="nnU-Net's own network and trainer as one more row")
+    run.add_argument("--with-halves", action="store_true", help="what EnCF does at once, as two more rows")
     run.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0 (default 3)")
     budget = run.add_argument_group("budget of each training, in the place of each dataset's own")
     budget.add_argument("--epochs", type=int)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ablation.rows import BASELINE, STOCK
+from benchmarks.ablation.rows import BASELINE, OPTIONAL
 
 SCORES = ("Dice", "recall, small", "precision")
 COLOUR, FAINT = "#1f5f99", "#8a8a8a"
@@ -44,7 +44,7 @@ def _panel(axes: Any, differences: Mapping[str, Mapping[str, Any]]) -> None:
     names = list(differences)
     axes.axvline(0, color="black", linewidth=0.8)
     for height, (row, difference) in enumerate(differences.items()):
-        colour = FAINT if row == STOCK else COLOUR
+        colour = FAINT if row in OPTIONAL else COLOUR
         seeds = [value for value in difference["seeds"] if value is not None]
         axes.plot(seeds, [height + 0.25] * len(seeds), "o", color=colour, markersize=3, alpha=0.6)
         if difference["mean"] is not None:

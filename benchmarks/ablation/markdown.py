@@ -78,7 +78,7 @@ def _dataset_text(dataset: Mapping[str, Any]) -> str:
         f"{budget['batch']} patches of {patch} pixels, {steps / USUAL_STEPS:.2%} of a usual training; prediction in "
         f"windows at steps of {budget['tile_step']:g} of their size. {dataset['images']} held-out images ({drawn}), "
         f"{len(dataset['seeds'])} seeds: differences below the spread over them cannot be told from chance. {lesions}. "
-        f"Failed trainings: {failed or 'none'}."
+        f"Failed trainings: {failed or 'none'}; a seed in which one failed is in no table."
     )
 
 
@@ -121,11 +121,10 @@ def _costs(report: Mapping[str, Any]) -> str:
     rows = []
     for name, dataset in report["datasets"].items():
         for row, cost in dataset["costs"].items():
-            times = (cost["train_seconds"], cost["train_cpu_seconds"], cost["predict_seconds"])
-            memory = f"{cost['peak_memory_MiB']:.0f}"
-            rows.append([name, row, f"{cost['parameters']:,.0f}", *(f"{time:.0f}" for time in times), memory])
-    columns = ["dataset", "row", "parameters", "training, s", "on all cores, s", "prediction, s", "peak memory, MiB"]
-    return _table(columns, rows)
+            figures = (cost["parameters"], cost["train_cpu_seconds"], cost["peak_memory_MiB"])
+            rows.append([name, row, *(f"{figure:,.0f}" for figure in figures)])
+    # Not the seconds on the clock: how many trainings ran side by side would be in them.
+    return _table(["dataset", "row", "parameters", "training, CPU seconds", "peak memory, MiB"], rows)
 
 
 def _value(summary: Summary, sign: str = "") -> str:

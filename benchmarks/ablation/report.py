@@ -12,7 +12,7 @@ from benchmarks.ablation.data import DATASETS, AblationError, Budget
 from benchmarks.ablation.figure import draw
 from benchmarks.ablation.intervals import LEVEL, RESAMPLES, Bootstrap, ratios, size_limits, summary
 from benchmarks.ablation.markdown import update
-from benchmarks.ablation.rows import BASELINE, PARTS, ROWS, STOCK, pairs
+from benchmarks.ablation.rows import BASELINE, OPTIONAL, PARTS, ROWS, pairs
 from benchmarks.ablation.runs import Run, kept_budgets, results
 from benchmarks.machine import RESULTS
 
@@ -75,7 +75,7 @@ def _dataset(runs: Results, seeds: list[int], resamples: int) -> dict[str, Any]:
         (run.row, run.seed): result for run, result in runs.items() if run.seed in seeds and "failed" not in result
     }
     _require_equal_batches(by_row)
-    rows = [row for row in (*ROWS, STOCK) if all((row, seed) in by_row for seed in seeds)]
+    rows = [row for row in (*ROWS, *OPTIONAL) if all((row, seed) in by_row for seed in seeds)]
     reference = by_row[BASELINE, seeds[0]]["scores"]["as trained"]
     classes = list(next(iter(reference.values())))
     lesions = {name: [size for case in reference.values() for size in case[name]["lesions"]] for name in classes}
@@ -147,7 +147,7 @@ def _summaries(scores: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]
 
 def _costs(runs: list[Mapping[str, Any]]) -> dict[str, float]:
     """Parameters of a row, and means over its seeds of what its training took."""
-    names = ("parameters", "train_seconds", "train_cpu_seconds", "predict_seconds", "peak_memory_MiB")
+    names = ("parameters", "train_cpu_seconds", "peak_memory_MiB")
     return {name: float(np.mean([run[name] for run in runs])) for name in names}
 
 

@@ -5,6 +5,14 @@ from itertools import combinations
 PARTS = ("EnCF", "TCMA", "CL")
 BASELINE = "VM-UNet"
 STOCK = "nnU-Net"
+HALVES = {
+    "attention alone": "nnUNetTrainerVMUNet_Attention",
+    "no convolution": "nnUNetTrainerVMUNet_NoConvolution",
+}
+"""What EnCF does at once, taken apart: further rows, with their trainers in `halves`."""
+
+OPTIONAL = (STOCK, *HALVES)
+"""Rows that the paper's table does not have."""
 
 ROWS: dict[str, tuple[str, ...]] = {
     BASELINE: (),
@@ -18,8 +26,9 @@ TRAINERS = {
     **{name: "_".join(("nnUNetTrainerVMUNet", *parts)) for name, parts in ROWS.items() if len(parts) in (1, 2)},
     "S3-Mamba": "nnUNetTrainerS3Mamba",
     STOCK: "nnUNetTrainer",
+    **HALVES,
 }
-"""Trainer of each row, and nnU-Net's own for reference."""
+"""Trainer of each row, and of the optional ones."""
 
 
 def pairs(part: str) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from torch import nn
 
 from benchmarks.ablation.batches import NumberedBatches, seed_everything
 from benchmarks.ablation.data import CONFIGURATION, Budget, Case, held_out_cases, labels_of
-from benchmarks.ablation.rows import STOCK, TRAINERS
+from benchmarks.ablation.rows import HALVES, STOCK, TRAINERS
 from benchmarks.ablation.scores import compare
 from benchmarks.machine import describe
 from nnunetv2_mamba.training.checkpoint import bare_network
@@ -73,7 +73,9 @@ def train_and_score(raw: Path, plans_file: Path, row: str, seed: int, budget: Bu
 def trainer_class(row: str) -> type[nnUNetTrainer]:
     """The trainer of a row."""
     name = TRAINERS[row]
-    module = "nnunetv2.training.nnUNetTrainer.nnUNetTrainer" if row == STOCK else f"nnunetv2_mamba.trainers.{name}"
+    if row == STOCK:
+        return nnUNetTrainer
+    module = "benchmarks.ablation.halves" if row in HALVES else f"nnunetv2_mamba.trainers.{name}"
     return getattr(importlib.import_module(module), name)
 
 

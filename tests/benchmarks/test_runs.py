@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.ablation import runs
 from benchmarks.ablation.data import DATASETS, AblationError, Budget, prepare, with_patches
-from benchmarks.ablation.rows import BASELINE, PARTS, ROWS, STOCK, TRAINERS, pairs
+from benchmarks.ablation.rows import BASELINE, HALVES, PARTS, ROWS, STOCK, TRAINERS, pairs
 from benchmarks.ablation.runs import Run, planned, results, train_all
 from benchmarks.ablation.training import trainer_class
 from nnunetv2_mamba.building_blocks.enhanced_channel_feature import EnCFBlock
@@ -24,6 +24,13 @@ def test_eight_rows_have_a_trainer_of_ours_each():
     assert len(ROWS) == 8 == len({TRAINERS[row] for row in ROWS})
     assert {TRAINERS[row] for row in ROWS} <= set(trainer_names())
     assert TRAINERS[BASELINE] == "nnUNetTrainerVMUNet"
+
+
+def test_halves_of_encf_differ_from_the_baseline_in_one_thing_each():
+    parts = {row: trainer_class(row).network_parts for row in HALVES}
+    attention, no_convolution = parts.values()
+    assert attention == {"tcma": False, "channel_attention": True, "depthwise_conv": True, "side_heads": True}
+    assert no_convolution == {**attention, "channel_attention": False, "depthwise_conv": False}
 
 
 @pytest.mark.parametrize("row", ROWS)
