@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.ablation.data import DATASETS, PLANS_NAME, AblationError, Budget, last_line, prepare, variables
 from benchmarks.ablation.rows import TRAINERS
+from nnunetv2_mamba.training.aside import written_aside
 
 ROOT = Path(__file__).parents[2]
 BUDGETS_FILE = "budgets.json"
@@ -154,6 +155,5 @@ def _finish(run: Run, work: Path, exit_code: int, seconds: float) -> None:
 
 
 def _keep(file: Path, result: dict[str, Any]) -> None:
-    unfinished = file.with_suffix(".part")
-    unfinished.write_text(json.dumps(result) + "\n")
-    unfinished.rename(file)
+    with written_aside(file) as aside:
+        aside.write_text(json.dumps(result) + "\n")

@@ -83,7 +83,7 @@ def _trainer(plans_file: Path, row: str, seed: int, budget: Budget, device: str)
     """A trainer of the row's class whose length, seeds and batches are ours."""
     base = trainer_class(row)
 
-    class Seeded(base):  # type: ignore[misc, valid-type]
+    class Seeded(base):
         def get_dataloaders(self) -> tuple[NumberedBatches, NumberedBatches]:
             train, validation = super().get_dataloaders()
             # Networks of different rows have drawn differently many numbers for their weights.

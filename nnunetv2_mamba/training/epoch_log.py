@@ -1,18 +1,17 @@
 """Further curves in nnU-Net's logger, which knows only its own."""
 
 from math import nan
-from typing import Any
 
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 
-def log_epoch_value(trainer: nnUNetTrainer, key: str, value: Any, before: Any = nan) -> None:
+def log_epoch_value(trainer: nnUNetTrainer, key: str, value: float, before: float = nan) -> None:
     """Log a value of the current epoch, once per epoch and curve.
 
     Args:
         trainer: whose logger gets it.
         key: name of the curve.
-        value: a number, or a list of numbers as long in every epoch.
+        value: a number.
         before: stands for the epochs before the first one logged, of a checkpoint that lacks the curve: nnU-Net wants
             as many values of every curve as there were epochs.
     """

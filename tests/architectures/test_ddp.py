@@ -1,13 +1,12 @@
 """Data-parallel training steps of two processes."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.conftest import without_our_variables
+from tests.distributed import needs_distributed, run_together
 
 STEP = Path(__file__).with_name("ddp_step.py")
 WORLD_SIZE = 2
@@ -18,26 +17,12 @@ def ranks(tmp_path_factory) -> list[dict]:
     """What each rank found."""
     folder = tmp_path_factory.mktemp("ddp")
     environment = without_our_variables() | {"OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(STEP), str(rank), str(WORLD_SIZE), str(folder)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(WORLD_SIZE)
-    ]
-    try:
-        output = [process.communicate(timeout=120)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert not any(process.returncode for process in processes), "\n".join(output)
+    commands = [(STEP, str(rank), str(WORLD_SIZE), folder) for rank in range(WORLD_SIZE)]
+    run_together(commands, [environment] * WORLD_SIZE)
     return [torch.load(folder / f"rank_{rank}.pth", weights_only=True) for rank in range(WORLD_SIZE)]
 
 
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without torch.distributed")
+@needs_distributed
 @pytest.mark.parametrize("deep_supervision", [True, False], ids=["ds", "no-ds"])
 @pytest.mark.parametrize("network", ["VMUNet", "S3Mamba"])
 def test_ranks_agree_on_the_mean_of_their_gradients(ranks, network, deep_supervision):

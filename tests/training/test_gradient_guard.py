@@ -14,6 +14,7 @@ from torch import nn
 
 from nnunetv2_mamba.training.gradient_guard import GradientGuard, TrainingDivergedError
 from nnunetv2_mamba.training.robust_trainer import RobustTrainer
+from tests.distributed import needs_distributed
 from tests.training import guarded_rank
 from tests.training.batches import batch_for
 
@@ -216,7 +217,7 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(make):
     assert checkpoint.read_bytes() == before
 
 
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without torch.distributed")
+@needs_distributed
 def test_an_infinite_loss_on_one_rank_skips_the_step_on_all(start, tmp_path):
     ranks = [start(guarded_rank.train, rank, tmp_path) for rank in range(guarded_rank.WORLD_SIZE)]
     first, second = ([results.recv() for _ in range(3)] for _, results in ranks)
@@ -241,7 +242,7 @@ def test_gradients_of_all_groups_are_clipped_together_before_the_step(max_grad_n
     torch.testing.assert_close(torch.cat([first, second]), -torch.tensor(expected), rtol=1e-6, atol=0)
 
 
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without torch.distributed")
+@needs_distributed
 def test_no_rank_ends_before_the_checkpoint_is_written(start, tmp_path):
     """The first rank that fails has the others killed: so torch.multiprocessing.spawn does, and nnU-Net with it."""
     ranks = [start(guarded_rank.stop, rank, tmp_path)[0] for rank in range(guarded_rank.WORLD_SIZE)]

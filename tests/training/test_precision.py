@@ -157,6 +157,7 @@ def test_nnunets_autocast_gets_the_dtype_only_where_it_is_asked_for():
         assert torch.get_autocast_dtype("cuda") is stock
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
 def test_stock_steps_on_cuda_compute_in_the_dtype(make_trainer, monkeypatch, name):

@@ -1,39 +1,25 @@
 """The curriculum of two processes against that of one which sees the same global batches."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
 import torch
 from torch.testing import assert_close
 
 from nnunetv2_mamba.training.curriculum.lesion_sizes import CACHE
+from tests.conftest import ROOT
+from tests.distributed import needs_distributed, run_together
 
 SCRIPT = Path(__file__).with_name("ddp_run.py")
-ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without torch.distributed")
+@needs_distributed
 def test_two_processes_train_as_one_does(preprocessed, tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    runs = [
-        subprocess.Popen(
-            [sys.executable, SCRIPT, str(rank), str(processes), tmp_path / "run"],
-            env=environment | {"nnUNet_results": str(tmp_path / f"results_{processes}")},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank, processes in ((0, 1), (0, 2), (1, 2))
-    ]
-    try:
-        output = [run.communicate(timeout=180)[0] for run in runs]
-    finally:
-        for run in runs:
-            run.kill()
-    assert not any(run.returncode for run in runs), "\n".join(output)
+    ranks = ((0, 1), (0, 2), (1, 2))
+    commands = [(SCRIPT, str(rank), str(processes), tmp_path / "run") for rank, processes in ranks]
+    results = [{"nnUNet_results": str(tmp_path / f"results_{processes}")} for _, processes in ranks]
+    run_together(commands, [environment | folder for folder in results])
     states = [torch.load(tmp_path / f"run.{name}", weights_only=True) for name in ("1.0", "2.0", "2.1")]
     for way in ("batch dice", "sample dice", "mini-batch"):
         assert_equal_training(*(state[way] for state in states))
