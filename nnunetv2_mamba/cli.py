@@ -19,6 +19,10 @@ COMMANDS = {
     "train": ("nnunetv2_mamba.cli:Train", "nnUNetv2_train, with our trainers found whatever the environment says"),
     "predict": ("nnunetv2_mamba.cli:Predict", "nnUNetv2_predict, likewise"),
     "plan": ("nnunetv2_mamba.cli:Plan", "derive plans that name one of our networks, for nnU-Net's own trainer"),
+    "evaluate": (
+        "nnunetv2_mamba.commands.evaluate:Evaluate",
+        "say which lesions were found, in predictions or a trained model's folds",
+    ),
     "convert-weights": (
         "nnunetv2_mamba.training.pretrained.command:ConvertWeights",
         "make a file for -pretrained_weights from a VMamba classifier",

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.ablation.data import DATASETS, PLANS_NAME, AblationError, Budget, last_line, prepare, variables
 from benchmarks.ablation.rows import TRAINERS
-from nnunetv2_mamba.training.aside import written_aside
+from nnunetv2_mamba.files import written_aside
 
 ROOT = Path(__file__).parents[2]
 BUDGETS_FILE = "budgets.json"

@@ -9,7 +9,7 @@ from typing import Any
 import blosc2
 import numpy as np
 
-from nnunetv2_mamba.training.aside import written_aside
+from nnunetv2_mamba.files import written_aside
 
 CACHE = Path("lesion_sizes", "voxels_per_label.json")
 """Below the preprocessed data: nnU-Net tolerates no other file among them, and deletes the folder with them."""

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunetv2_mamba.training.aside import written_aside
+from nnunetv2_mamba.files import written_aside
 from nnunetv2_mamba.training.curriculum.difficulty import size_thirds
 from nnunetv2_mamba.training.curriculum.scheduler import effective_sample_size
 from nnunetv2_mamba.training.epoch_log import log_epoch_value

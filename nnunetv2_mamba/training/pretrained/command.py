@@ -115,7 +115,7 @@ class ConvertWeights:
 def _write(content: Mapping[str, Any], out: Path) -> None:
     import torch
 
-    from nnunetv2_mamba.training.aside import written_aside
+    from nnunetv2_mamba.files import written_aside
 
     with written_aside(out) as aside:
         torch.save(dict(content), aside)

@@ -1,0 +1,150 @@
+"""``nnUNetv2_mamba evaluate``: which lesions were found, in a folder of predictions or a trained model's folds."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nnunetv2_mamba.cli import PROGRAM, option
+from nnunetv2_mamba.commands import sources
+from nnunetv2_mamba.evaluation.folder import (
+    LESIONS_FILE,
+    SUMMARY_FILE,
+    Evaluation,
+    EvaluationError,
+    Settings,
+    evaluate_files,
+)
+from nnunetv2_mamba.evaluation.images import GeometryError
+from nnunetv2_mamba.evaluation.presets import PRESETS, protocol_from, variations
+from nnunetv2_mamba.evaluation.protocol import Protocol
+from nnunetv2_mamba.evaluation.text import lines_of, sensitivity_lines
+
+
+@dataclass
+class Evaluate:
+    """Say which lesions were found, missed and invented; writes lesion_summary.json and lesions.csv.
+
+    Give either the folder of a trained model, whose validated folds are pooled, or -ref and -pred.
+    """
+
+    model: Path | None = field(
+        default=None, metadata=option("folder of a trained model (has fold_0, ...)", "MODEL_DIR", nargs="?")
+    )
+    ref: Path | None = field(default=None, metadata=option("folder of the reference segmentations", "-ref"))
+    pred: Path | None = field(default=None, metadata=option("folder of the predictions", "-pred"))
+    djfile: Path | None = field(
+        default=None, metadata=option("dataset.json; that in the folder of predictions unless given", "-djfile")
+    )
+    pfile: Path | None = field(
+        default=None, metadata=option("plans.json; that in the folder of predictions unless given", "-pfile")
+    )
+    folds: list[str] | None = field(
+        default=None, metadata=option("folds of a trained model; all that are validated unless given", "-f", nargs="+")
+    )
+    out: Path | None = field(
+        default=None, metadata=option("folder for the results; that of the predictions unless given", "-o")
+    )
+    images: Path | None = field(default=None, metadata=option("folder of the images, for pictures in a report"))
+    protocol: str = field(
+        default="default", metadata=option(f"rules: a JSON file, or one of {', '.join(PRESETS)}", metavar="NAME")
+    )
+    set: list[str] | None = field(
+        default=None,
+        metadata=option("change rules, e.g. connectivity=faces min_lesion_voxels=3", nargs="+", metavar="RULE=VALUE"),
+    )
+    sensitivity: bool = field(
+        default=False, metadata=option("evaluate under other protocols too, and show how far the results move")
+    )
+    allow_missing: bool = field(default=False, metadata=option("count a missing prediction as predicted empty"))
+    processes: int | None = field(
+        default=None, metadata=option("cases at a time; as many as there are cores, at most 8, unless given", "-np")
+    )
+
+    def run(self) -> int:
+        """Evaluate, write both files and print the summary."""
+        try:
+            source = self._source()
+            evaluation = evaluate(
+                source, self._protocol(), self.sensitivity, self.allow_missing, self.processes, progress=True
+            )
+            folder = self.out or source.folder
+            folder.mkdir(parents=True, exist_ok=True)
+            evaluation.write(folder)
+        except (EvaluationError, GeometryError, OSError, ValueError) as error:
+            raise SystemExit(f"{PROGRAM} evaluate: {error}") from error
+        print("\n".join(lines_of(evaluation.summary)))
+        if self.sensitivity:
+            print("\nHow far this depends on the protocol\n" + "\n".join(sensitivity_lines(evaluation.summary)))
+        print(f"\n{folder / SUMMARY_FILE}\n{folder / LESIONS_FILE}")
+        return 0
+
+    def _source(self) -> sources.Source:
+        if self.model is not None and self.pred is None:
+            return sources.trained_model(self.model, self.folds, self.ref, self.images)
+        if self.model is None and self.pred is not None and self.ref is not None:
+            return sources.predictions(self.pred, self.ref, self.djfile, self.pfile, self.images)
+        raise EvaluationError("give the folder of a trained model, or -ref and -pred; --help explains.")
+
+    def _protocol(self) -> Protocol:
+        protocol = protocol_from(self.protocol)
+        if not self.set:
+            return protocol
+        changes = dict(_rule(text) for text in self.set)
+        return Protocol.from_dict(protocol.as_dict() | {"name": f"{protocol.name}, {', '.join(self.set)}"} | changes)
+
+
+def evaluate(
+    source: sources.Source,
+    protocol: Protocol,
+    sensitivity: bool = False,
+    allow_missing: bool = False,
+    processes: int | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Evaluate all cases of a trained model or a folder of predictions.
+
+    Args:
+        source: where they are.
+        protocol: the rules.
+        sensitivity: whether to count under other protocols too.
+        allow_missing: whether a missing prediction counts as predicted empty.
+        processes: cases at a time; None for as many as there are cores, at most 8.
+        progress: whether to show a progress bar.
+
+    Raises:
+        EvaluationError: there is no case, a prediction is missing, or a process was killed.
+        GeometryError: a prediction is not of the grid of its reference.
+        OSError: a file cannot be read.
+    """
+    settings = Settings(
+        reader=source.reader,
+        targets=source.targets,
+        protocol=protocol,
+        ignore_label=source.ignore_label,
+        sensitivity=variations(protocol) if sensitivity else (),
+    )
+    processes = min(processes or min(os.cpu_count() or 1, 8), len(source.cases))
+    return evaluate_files(
+        source.cases,
+        settings,
+        allow_missing=allow_missing,
+        processes=processes,
+        progress=progress,
+        about=source.about,
+    )
+
+
+def _rule(text: str) -> tuple[str, object]:
+    """Field and value of ``field=value``, where the value is JSON or a plain word.
+
+    Raises:
+        ValueError: there is no ``=``.
+    """
+    name, found, value = text.partition("=")
+    if not found:
+        raise ValueError(f"--set {text}: write it as RULE=VALUE.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

@@ -1,0 +1,215 @@
+"""Where the cases of a trained model, or of a folder of predictions, have their files."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_mamba.evaluation.folder import CaseFiles, EvaluationError
+from nnunetv2_mamba.evaluation.images import SegmentationReader
+from nnunetv2_mamba.evaluation.targets import Target, ignore_label_of, targets_of
+
+
+@dataclass(frozen=True)
+class Source:
+    """Everything that an evaluation needs to know of a trained model or a folder of predictions.
+
+    Attributes:
+        folder: of the model or of the predictions; results go there unless something else is said.
+        cases: files of every case.
+        reader: of nnU-Net, for these files.
+        targets: labels or regions.
+        ignore_label: of dataset.json.
+        about: folders and folds, for the summary.
+    """
+
+    folder: Path
+    cases: list[CaseFiles]
+    reader: SegmentationReader
+    targets: list[Target]
+    ignore_label: int | None
+    about: dict[str, Any]
+
+
+def is_model(folder: Path) -> bool:
+    """Whether this is the folder of a trained model, with its folds below it."""
+    return any(folder.glob("fold_*"))
+
+
+def predictions(
+    prediction: Path,
+    reference: Path,
+    dataset_file: Path | None = None,
+    plans_file: Path | None = None,
+    images: Path | None = None,
+) -> Source:
+    """A folder of predictions and one of references; every reference is a case.
+
+    Args:
+        prediction: folder that nnUNetv2_predict has written.
+        reference: folder of the reference segmentations.
+        dataset_file: dataset.json; that beside the predictions unless given.
+        plans_file: plans.json; that beside the predictions unless given, and none where there is none.
+        images: folder of the images, for pictures.
+
+    Raises:
+        EvaluationError: a folder or file is not there.
+    """
+    for folder in (prediction, reference):
+        if not folder.is_dir():
+            raise EvaluationError(f"{folder} is not a folder: name one that holds segmentations.")
+    dataset = _dataset(dataset_file or prediction / "dataset.json")
+    if plans_file is None and (prediction / "plans.json").is_file():
+        plans_file = prediction / "plans.json"
+    plans = {} if plans_file is None else _json(plans_file)
+    ending = dataset["file_ending"]
+    references = {path.name.removesuffix(ending): path for path in sorted(reference.glob(f"*{ending}"))}
+    cases = [_case(name, path, prediction, ending) for name, path in references.items()]
+    predicted = (path.name.removesuffix(ending) for path in sorted(prediction.glob(f"*{ending}")))
+    stray = [name for name in predicted if name not in references]
+    if stray:
+        few = ", ".join(stray[:5])
+        raise EvaluationError(f"{len(stray)} predictions have no reference in {reference} ({few}): move them away.")
+    return Source(
+        folder=prediction,
+        cases=cases,
+        reader=_reader(dataset, plans, next(iter(references.values()), None)),
+        targets=targets_of(dataset),
+        ignore_label=ignore_label_of(dataset),
+        about=_about(reference, prediction, images, None),
+    )
+
+
+def trained_model(
+    folder: Path, folds: Sequence[str] | None = None, reference: Path | None = None, images: Path | None = None
+) -> Source:
+    """The cases that the networks of a cross-validation have predicted without having been trained on them.
+
+    Args:
+        folder: of the trained model, below nnUNet_results.
+        folds: which; all that have been validated unless given.
+        reference: folder of the reference segmentations; nnU-Net's own unless given.
+        images: folder of the images, for pictures; that of the raw dataset unless given.
+
+    Raises:
+        EvaluationError: a fold has not been validated, a case is in two folds, or a folder is not there.
+    """
+    dataset, plans = _dataset(folder / "dataset.json"), _json(folder / "plans.json")
+    ending, name = dataset["file_ending"], plans["dataset_name"]
+    validations = _validations(folder, folds)
+    reference = reference or _existing(
+        _below("nnUNet_raw", name, "labelsTr"), _below("nnUNet_preprocessed", name, "gt_segmentations")
+    )
+    if reference is None:
+        raise EvaluationError(
+            f"the references of {name} are neither in nnUNet_raw nor in nnUNet_preprocessed: set these variables, or "
+            "name their folder with -ref."
+        )
+    cases: dict[str, CaseFiles] = {}
+    for fold, validation in validations.items():
+        number = int(fold) if fold.isdigit() else None
+        for case in _validated(validation, ending, name, number):
+            if case in cases:
+                raise EvaluationError(
+                    f"{case} was predicted in fold {cases[case].fold} and in fold {fold}: choose with -f."
+                )
+            cases[case] = _case(case, reference / f"{case}{ending}", validation, ending, number)
+    if images is None:
+        images = _existing(_below("nnUNet_raw", name, "imagesTr"))
+    return Source(
+        folder=folder,
+        cases=list(cases.values()),
+        reader=_reader(dataset, plans, next(iter(cases.values())).reference if cases else None),
+        targets=targets_of(dataset),
+        ignore_label=ignore_label_of(dataset),
+        about=_about(reference, folder, images, list(validations)),
+    )
+
+
+def _validations(folder: Path, folds: Sequence[str] | None) -> dict[str, Path]:
+    """Validation folder of each fold."""
+    if folds is None:
+        found = sorted(
+            path.parent.parent.name.removeprefix("fold_") for path in folder.glob("fold_*/validation/summary.json")
+        )
+        if not found:
+            raise EvaluationError(f"no fold of {folder} has been validated: finish its training, or run it with --val.")
+        folds = found
+    validations = {fold: folder / f"fold_{fold}" / "validation" for fold in folds}
+    for fold, validation in validations.items():
+        if not validation.is_dir():
+            raise EvaluationError(f"fold {fold} of {folder} has not been validated: run nnUNetv2_train with --val.")
+    return validations
+
+
+def _validated(validation: Path, ending: str, dataset: str, fold: int | None) -> list[str]:
+    """Cases that the validation of a fold consists of, predicted or not where nnU-Net's splits are at hand."""
+    splits = _below("nnUNet_preprocessed", dataset, "splits_final.json")
+    if fold is not None and splits is not None and splits.is_file():
+        every = json.loads(splits.read_text())
+        if fold < len(every):
+            return sorted(every[fold]["val"])
+    return sorted(path.name.removesuffix(ending) for path in validation.glob(f"*{ending}"))
+
+
+def _case(name: str, reference: Path, folder: Path, ending: str, fold: int | None = None) -> CaseFiles:
+    if not reference.is_file():
+        raise EvaluationError(f"the reference {reference} is not there: name the right folder with -ref.")
+    prediction, probabilities = folder / f"{name}{ending}", folder / f"{name}.npz"
+    return CaseFiles(
+        case=name,
+        reference=reference,
+        prediction=prediction if prediction.is_file() else None,
+        fold=fold,
+        probabilities=probabilities if probabilities.is_file() else None,
+    )
+
+
+def _about(reference: Path, prediction: Path, images: Path | None, folds: list[str] | None) -> dict[str, Any]:
+    return {
+        "reference_folder": str(reference),
+        "prediction_folder": str(prediction),
+        "image_folder": None if images is None else str(images),
+        "folds": folds,
+    }
+
+
+def _reader(dataset: dict[str, Any], plans: dict[str, Any], example: Path | None) -> SegmentationReader:
+    """The reader that nnU-Net chose when it planned, or would choose now."""
+    from nnunetv2.imageio.reader_writer_registry import (
+        determine_reader_writer_from_dataset_json,
+        recursive_find_reader_writer_by_name,
+    )
+
+    name = plans.get("image_reader_writer")
+    if name is not None:
+        return recursive_find_reader_writer_by_name(name)()
+    example_file = None if example is None else str(example)
+    return determine_reader_writer_from_dataset_json(dataset, example_file, verbose=False)()
+
+
+def _dataset(path: Path) -> dict[str, Any]:
+    try:
+        return _json(path)
+    except EvaluationError as error:
+        raise EvaluationError(
+            f"{error} nnU-Net writes dataset.json beside its predictions; else name it with -djfile."
+        ) from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{path} cannot be read: {error}.") from error
+
+
+def _below(variable: str, *parts: str) -> Path | None:
+    folder = os.environ.get(variable)
+    return Path(folder, *parts) if folder else None
+
+
+def _existing(*paths: Path | None) -> Path | None:
+    return next((path for path in paths if path is not None and path.exists()), None)

@@ -1,0 +1,163 @@
+"""One target of one case: its lesions and components, their counts and its metrics."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnunetv2_mamba.evaluation.metrics import cell_of, of_case
+from nnunetv2_mamba.evaluation.parts import MatchedParts, Part, SurfacesBetween, count_parts
+from nnunetv2_mamba.evaluation.protocol import Cell, Protocol
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison of two masks gives.
+
+    Attributes:
+        cell: which of the masks are empty.
+        counts: see `metrics.COUNTS`.
+        metrics: see `metrics.METRICS`; NaN where not defined.
+        parts: every lesion, then every component.
+        matched: where they are.
+    """
+
+    cell: Cell
+    counts: dict[str, float]
+    metrics: dict[str, float]
+    parts: list[Part]
+    matched: MatchedParts
+
+    @property
+    def lesions(self) -> list[Part]:
+        """Lesions of the reference."""
+        return [part for part in self.parts if part.kind == "lesion"]
+
+    @property
+    def components(self) -> list[Part]:
+        """Components of the prediction."""
+        return [part for part in self.parts if part.kind == "component"]
+
+    @property
+    def lesion_labels(self) -> np.ndarray:
+        """Number of the lesion at each voxel of the image (*spatial), 0 outside."""
+        return self.matched.in_image(self.matched.lesions)
+
+    @property
+    def component_labels(self) -> np.ndarray:
+        """Number of the component at each voxel of the image (*spatial), 0 outside."""
+        return self.matched.in_image(self.matched.components)
+
+
+class Pair:
+    """Two masks of the same grid, and what does not depend on the protocol.
+
+    Args:
+        reference: bool (*spatial), 2-D or 3-D.
+        prediction: bool (*spatial).
+        spacing: of the voxels in mm, one number an axis.
+        ignored: voxels (*spatial) that count for nothing, in neither mask.
+
+    Raises:
+        ValueError: shapes or numbers of axes differ.
+    """
+
+    def __init__(
+        self, reference: np.ndarray, prediction: np.ndarray, spacing: Sequence[float], ignored: np.ndarray | None = None
+    ) -> None:
+        if reference.shape != prediction.shape or len(spacing) != reference.ndim or reference.ndim not in (2, 3):
+            raise ValueError(
+                f"masks of {reference.shape} and {prediction.shape} voxels with the spacing {tuple(spacing)} cannot be "
+                "compared: give two of the same shape, 2-D or 3-D, and one number an axis."
+            )
+        self.spacing = tuple(float(width) for width in spacing)
+        self.voxel_size = float(np.prod(self.spacing))
+        total = reference.size
+        if ignored is not None and ignored.any():
+            reference, prediction = reference & ~ignored, prediction & ~ignored
+            total -= int(np.count_nonzero(ignored))
+        self.reference, self.prediction = reference, prediction
+        self._box = _bounding_box(reference | prediction)
+        window = self.window()
+        reference, prediction = reference[window], prediction[window]
+        voxels = [int(np.count_nonzero(mask)) for mask in (reference, prediction)]
+        both = int(np.count_nonzero(reference & prediction))
+        volumes = [count * self.voxel_size for count in voxels]
+        self.cell = cell_of(*voxels)
+        self.counts: dict[str, float] = {
+            "cases": 1,
+            "TP": both,
+            "FP": voxels[1] - both,
+            "FN": voxels[0] - both,
+            "TN": total - voxels[0] - voxels[1] + both,
+            "reference_volume": volumes[0],
+            "predicted_volume": volumes[1],
+            "volume_error": abs(volumes[1] - volumes[0]),
+        }
+
+    def window(self, margin: Sequence[int] | None = None) -> tuple[slice, ...]:
+        """The smallest part of the image that holds both masks, and so many voxels more on all sides (dimensions,)."""
+        margin = margin or [0] * len(self._box)
+        return tuple(slice(max(start - m, 0), stop + m) for (start, stop), m in zip(self._box, margin, strict=True))
+
+
+def compare(
+    reference: np.ndarray,
+    prediction: np.ndarray,
+    spacing: Sequence[float],
+    protocol: Protocol | None = None,
+    ignored: np.ndarray | None = None,
+) -> Comparison:
+    """Compare a predicted mask with its reference.
+
+    Args:
+        reference: bool (*spatial), 2-D or 3-D.
+        prediction: bool (*spatial).
+        spacing: of the voxels in mm, one number an axis.
+        protocol: the rules; the default ones unless given.
+        ignored: voxels (*spatial) that count for nothing.
+
+    Raises:
+        ValueError: shapes or numbers of axes differ.
+    """
+    return compare_pair(Pair(reference, prediction, spacing, ignored), protocol or Protocol())
+
+
+def compare_pair(pair: Pair, protocol: Protocol, distances: bool = True) -> Comparison:
+    """The same for masks that are compared under several protocols.
+
+    Args:
+        pair: the masks.
+        protocol: the rules.
+        distances: whether to measure distances between surfaces, which takes most of the time.
+    """
+    window = pair.window(_margin(protocol, pair.spacing))
+    matched = MatchedParts(pair.reference, pair.prediction, window, pair.spacing, protocol)
+    between = SurfacesBetween(matched, pair.spacing) if distances and pair.cell != "both_empty" else None
+    parts = matched.describe(between)
+    counts = pair.counts | count_parts(parts)
+    counts["lesion_count_error"] = abs(counts["components"] - counts["lesions"])
+    surface = {} if between is None else between.metrics(protocol.surface_tolerance)
+    return Comparison(
+        cell=pair.cell,
+        counts=counts,
+        metrics=of_case(counts, surface, protocol),
+        parts=parts,
+        matched=matched,
+    )
+
+
+def _margin(protocol: Protocol, spacing: tuple[float, ...]) -> list[int]:
+    """How many voxels the dilations can meet beyond the masks."""
+    return [protocol.dilation_steps + math.ceil(protocol.dilation_mm / width) + 1 for width in spacing]
+
+
+def _bounding_box(mask: np.ndarray) -> list[tuple[int, int]]:
+    """First and last index plus one of the voxels of a mask on each axis; empty ranges where it has none."""
+    box = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        there = np.flatnonzero(mask.any(axis=others))
+        box.append((int(there[0]), int(there[-1]) + 1) if len(there) else (0, 0))
+    return box

@@ -1,0 +1,62 @@
+"""Connected components of masks: the lesions of a reference, the components of a prediction."""
+
+import cc3d
+import numpy as np
+from scipy import ndimage
+
+from nnunetv2_mamba.evaluation.protocol import Connectivity
+
+_NEIGHBOURS = {2: {"faces": 4, "edges": 8, "corners": 8}, 3: {"faces": 6, "edges": 18, "corners": 26}}
+
+
+def label_components(mask: np.ndarray, connectivity: Connectivity = "corners") -> tuple[np.ndarray, int]:
+    """Number the connected components of a mask.
+
+    Args:
+        mask: bool (*spatial), 2-D or 3-D.
+        connectivity: which voxels are neighbours.
+
+    Returns:
+        Component of each voxel (*spatial), 0 outside of the mask, and the number of components.
+    """
+    # As bytes: of bool images, cc3d 4.1.1 numbers some 8-connected components wrongly.
+    labels, number = cc3d.connected_components(
+        mask.view(np.uint8), connectivity=_NEIGHBOURS[mask.ndim][connectivity], return_N=True
+    )
+    return labels, int(number)
+
+
+def dilated(mask: np.ndarray, spacing: tuple[float, ...], millimetres: float, steps: int) -> np.ndarray:
+    """The mask with all voxels that are near it.
+
+    Args:
+        mask: bool (*spatial).
+        spacing: of the voxels in mm, one number an axis.
+        millimetres: greatest distance between the centres of two voxels that are near.
+        steps: or greatest number of steps between them, each to a neighbour at a face or an edge.
+    """
+    if steps:
+        element = ndimage.generate_binary_structure(mask.ndim, 2)
+        return ndimage.binary_dilation(mask, element, iterations=steps)
+    return ndimage.distance_transform_edt(~mask, sampling=spacing) <= millimetres if mask.any() else mask
+
+
+def label_lesions(
+    mask: np.ndarray, spacing: tuple[float, ...], connectivity: Connectivity, millimetres: float = 0.0, steps: int = 0
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Number the lesions of a reference, where those whose dilations touch are one.
+
+    Args:
+        mask: bool (*spatial).
+        spacing: of the voxels in mm, one number an axis.
+        connectivity: which voxels are neighbours.
+        millimetres: see `dilated`.
+        steps: see `dilated`.
+
+    Returns:
+        Lesion of each voxel of the mask (*spatial); the same of its dilation; and the number of lesions.
+    """
+    reach, number = label_components(
+        dilated(mask, spacing, millimetres, steps) if millimetres or steps else mask, connectivity
+    )
+    return np.where(mask, reach, 0) if millimetres or steps else reach, reach, number

@@ -1,0 +1,55 @@
+"""Free-response ROC: lesion recall against invented components per case, as the threshold on probabilities moves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nnunetv2_mamba.evaluation.case import Pair, compare_pair
+from nnunetv2_mamba.evaluation.images import GeometryError
+from nnunetv2_mamba.evaluation.protocol import Protocol
+from nnunetv2_mamba.evaluation.targets import Target
+
+THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+"""A voxel is predicted where the probability of its target reaches the threshold."""
+
+
+def probabilities_of(path: Path, targets: Sequence[Target], shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Probability of each target at each voxel (*spatial), from the file that nnU-Net writes with ``--npz``.
+
+    Args:
+        path: of the file.
+        targets: all targets; where one of them is a region, each has a channel of its own, else each label has.
+        shape: of the reference.
+
+    Raises:
+        GeometryError: the probabilities are of another grid.
+    """
+    with np.load(path) as file:
+        channels = file["probabilities"]
+    if channels.ndim == len(shape) + 2 and channels.shape[1] == 1:
+        channels = channels[:, 0]
+    if channels.shape[1:] != shape:
+        raise GeometryError(f"{path} has probabilities of {channels.shape[1:]} voxels, but its reference {shape}.")
+    regions = any(len(target.labels) > 1 for target in targets)
+    return {target.name: channels[position if regions else target.labels[0]] for position, target in enumerate(targets)}
+
+
+def counts_by_threshold(
+    probability: np.ndarray,
+    reference: np.ndarray,
+    spacing: Sequence[float],
+    protocol: Protocol,
+    ignored: np.ndarray | None = None,
+) -> list[dict[str, float]]:
+    """Counts of one case at each of `THRESHOLDS`.
+
+    Args:
+        probability: of the target (*spatial).
+        reference: bool (*spatial).
+        spacing: of the voxels in mm, one number an axis.
+        protocol: the rules.
+        ignored: voxels (*spatial) that count for nothing.
+    """
+    masks = (probability >= threshold for threshold in THRESHOLDS)
+    return [compare_pair(Pair(reference, mask, spacing, ignored), protocol, distances=False).counts for mask in masks]

@@ -1,0 +1,100 @@
+"""Segmentations as nnU-Net's readers give them, with the place in the world that they were drawn in."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+Unit = Literal["mm", "px"]
+
+# nnU-Net marks 2-D images by a first axis of this many times the spacing of the others.
+_FLAT = 999.0
+
+
+class GeometryError(ValueError):
+    """Two segmentations cannot be compared voxel by voxel; the message says why and what to do."""
+
+
+class SegmentationReader(Protocol):
+    """What is needed of nnU-Net's readers."""
+
+    def read_seg(self, seg_fname: str) -> tuple[np.ndarray, dict[str, Any]]:
+        """Labels (1, z, y, x) and properties with at least ``spacing``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A label map.
+
+    Attributes:
+        array: labels (*spatial), (y, x) of an image or (z, y, x) of a volume.
+        spacing: of the voxels, one number an axis.
+        placement: origin and direction, or an affine matrix, by name; empty where the file has none.
+        unit: of the spacing; px where the file does not know how large its pixels are.
+        path: of the file.
+    """
+
+    array: np.ndarray
+    spacing: tuple[float, ...]
+    placement: dict[str, tuple[float, ...]]
+    unit: Unit
+    path: Path
+
+
+def read_segmentation(reader: SegmentationReader, path: Path) -> Segmentation:
+    """Read a file with one of nnU-Net's readers.
+
+    Args:
+        reader: of nnU-Net, or like it.
+        path: of the file.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        array, properties = reader.read_seg(str(path))
+    except Exception as error:
+        # Each of nnU-Net's readers raises what its library raises.
+        raise OSError(f"{path} cannot be read as a segmentation: {error}") from error
+    array = array[0]
+    spacing = tuple(float(width) for width in properties["spacing"])
+    placement = _placement(properties)
+    if array.shape[0] == 1 and spacing[0] >= 0.999 * _FLAT * max(spacing[1:]):
+        array, spacing = array[0], spacing[1:]
+    unit: Unit = "px" if not placement and set(spacing) == {1.0} else "mm"
+    return Segmentation(array, spacing, placement, unit, path)
+
+
+def _placement(properties: dict[str, Any]) -> dict[str, tuple[float, ...]]:
+    stuff = properties.get("sitk_stuff") or properties.get("nibabel_stuff") or {}
+    names = ("origin", "direction", "original_affine")
+    return {name: tuple(np.ravel(stuff[name]).tolist()) for name in names if name in stuff}
+
+
+def require_same_grid(reference: Segmentation, prediction: Segmentation) -> None:
+    """Refuse two segmentations whose voxels are not at the same places.
+
+    A thousandth of the spacing, or a hundredth of a voxel of the origin, is what file formats round away.
+
+    Raises:
+        GeometryError: shape, spacing, origin or direction differ.
+    """
+    remedy = "resample the prediction to the grid of the reference, or compare with the reference it was made for"
+    if reference.array.shape != prediction.array.shape:
+        _refuse("shape", prediction, prediction.array.shape, reference, reference.array.shape, remedy)
+    if not np.allclose(reference.spacing, prediction.spacing, rtol=1e-3):
+        _refuse("spacing", prediction, prediction.spacing, reference, reference.spacing, remedy)
+    for name in reference.placement.keys() & prediction.placement.keys():
+        there, here = reference.placement[name], prediction.placement[name]
+        tolerance = 1e-3 if name == "direction" else 1e-2 * min(reference.spacing)
+        if len(there) != len(here) or not np.allclose(there, here, rtol=0, atol=tolerance):
+            _refuse(name.replace("_", " "), prediction, here, reference, there, remedy)
+
+
+def _refuse(what: str, prediction: Segmentation, here: Any, reference: Segmentation, there: Any, remedy: str) -> None:
+    values = [" x ".join(f"{value:g}" for value in numbers) for numbers in (here, there)]
+    raise GeometryError(
+        f"{prediction.path} has the {what} {values[0]}, but its reference {reference.path} {values[1]}: {remedy}."
+    )

@@ -1,0 +1,99 @@
+"""Which lesion belongs to which predicted component."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.optimize import linear_sum_assignment
+
+from nnunetv2_mamba.evaluation.protocol import Protocol
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Every pair of a lesion and a component that touch (K pairs).
+
+    Attributes:
+        lesion: number of the lesion (K,), from 1.
+        component: number of the component (K,), from 1.
+        voxels: in both, as drawn (K,); 0 where only the lesion's dilation is touched.
+        iou: voxels in both over voxels in either, as drawn (K,).
+    """
+
+    lesion: np.ndarray
+    component: np.ndarray
+    voxels: np.ndarray
+    iou: np.ndarray
+
+    def among(self, keep: np.ndarray) -> "Overlaps":
+        """Only those pairs for which `keep` (K,) is true."""
+        return Overlaps(self.lesion[keep], self.component[keep], self.voxels[keep], self.iou[keep])
+
+
+def overlaps_between(
+    lesions: np.ndarray, reach: np.ndarray, components: np.ndarray, lesion_voxels: np.ndarray, voxels: np.ndarray
+) -> Overlaps:
+    """Find the pairs that touch.
+
+    Args:
+        lesions: number of the lesion at each voxel (*spatial).
+        reach: the same for the dilated lesions (*spatial); equal to `lesions` without dilation.
+        components: number of the predicted component at each voxel (*spatial).
+        lesion_voxels: size of each lesion (n + 1,), by number.
+        voxels: size of each component (m + 1,), by number.
+    """
+    touching = np.flatnonzero((reach > 0) & (components > 0))
+    width = len(voxels)
+    keys = reach.ravel()[touching].astype(np.int64) * width + components.ravel()[touching]
+    drawn = lesions.ravel()[touching] > 0
+    pairs, which = np.unique(keys, return_inverse=True)
+    both = np.bincount(which, weights=drawn, minlength=len(pairs)).astype(np.int64)
+    lesion, component = pairs // width, pairs % width
+    return Overlaps(lesion, component, both, both / (lesion_voxels[lesion] + voxels[component] - both))
+
+
+def matches(overlaps: Overlaps, protocol: Protocol) -> np.ndarray:
+    """Which pairs match (K,), by the protocol's rule.
+
+    - ``any_overlap``: every pair that touches. A lesion may have several components, a component several lesions.
+    - ``iou``: every pair whose IoU reaches the threshold.
+    - ``one_to_one``: of these pairs, as many as possible so that none shares its lesion or its component with another,
+      and among the ways to do so the one with the largest sum of IoU (Hungarian method).
+    """
+    possible = candidates(overlaps, protocol)
+    return _one_to_one(overlaps, possible) if protocol.matching == "one_to_one" else possible
+
+
+def candidates(overlaps: Overlaps, protocol: Protocol) -> np.ndarray:
+    """Which pairs overlap enough to match (K,), before any lesion or component is taken by another."""
+    if protocol.matching == "any_overlap":
+        return np.ones(len(overlaps.iou), dtype=bool)
+    return (overlaps.iou >= protocol.iou_threshold) & (overlaps.voxels > 0)
+
+
+def _one_to_one(overlaps: Overlaps, possible: np.ndarray) -> np.ndarray:
+    """Assign within each group of pairs that hang together: a group is small, the whole table need not be."""
+    chosen = np.zeros_like(possible)
+    where = np.flatnonzero(possible)
+    if not len(where):
+        return chosen
+    lesion, component, iou = overlaps.lesion[where], overlaps.component[where], overlaps.iou[where]
+    first_component = lesion.max() + 1
+    size = first_component + component.max() + 1
+    links = sparse.coo_array((np.ones(len(where)), (lesion, first_component + component)), shape=(size, size))
+    group = sparse.csgraph.connected_components(links, directed=False)[1][lesion]
+    order = np.argsort(group, kind="stable")
+    for pairs in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        chosen[where[pairs[_assignment(lesion[pairs], component[pairs], iou[pairs])]]] = True
+    return chosen
+
+
+def _assignment(row: np.ndarray, column: np.ndarray, iou: np.ndarray) -> np.ndarray:
+    """Positions of the pairs of one group that the best assignment takes."""
+    rows, row = np.unique(row, return_inverse=True)
+    columns, column = np.unique(column, return_inverse=True)
+    worth, position = np.zeros((len(rows), len(columns))), np.full((len(rows), len(columns)), -1)
+    # One more pair is worth more than any sum of IoU within the group.
+    worth[row, column], position[row, column] = iou + len(iou), np.arange(len(iou))
+    taken = position[linear_sum_assignment(worth, maximize=True)]
+    return taken[taken >= 0]

@@ -1,0 +1,238 @@
+"""Lesions and components of two masks: their numbers, which belong together, and what each of them is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from nnunetv2_mamba.evaluation.components import label_components, label_lesions
+from nnunetv2_mamba.evaluation.matching import Overlaps, candidates, matches, overlaps_between
+from nnunetv2_mamba.evaluation.protocol import Protocol
+from nnunetv2_mamba.evaluation.surface import SurfaceDistances, surfaces_of
+
+Kind = Literal["lesion", "component"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A lesion of the reference, or a component of the prediction.
+
+    Attributes:
+        kind: which of the two, ``lesion`` or ``component``.
+        id: its number in the case, from 1.
+        status: of a lesion ``found``, ``missed`` or ``ignored``; of a component ``right``, ``invented`` or ``ignored``.
+        voxels: how many.
+        size: in mm^3 (mm^2 in images, pixels where there are no mm).
+        centre: mean of its voxels' indices, in the order of the array's axes.
+        matched: numbers of the components (lesions) that it matches.
+        dice: with all of these together; 0 without any.
+        iou: likewise.
+        distance: in mm from its surface to the nearest surface of the other mask, 0 where they overlap; NaN where the
+            other mask is empty or distances were not asked for.
+        hd95: in mm, to the components that a found lesion matches; else NaN.
+    """
+
+    kind: Kind
+    id: int
+    status: str
+    voxels: int
+    size: float
+    centre: tuple[float, ...]
+    matched: tuple[int, ...]
+    dice: float
+    iou: float
+    distance: float
+    hd95: float
+
+
+def count_parts(parts: Sequence[Part]) -> dict[str, float]:
+    """What is counted of lesions and components, see `metrics.COUNTS`; ignored ones are not."""
+    found, missed, right, invented = (
+        [part for part in parts if part.status == status] for status in ("found", "missed", "right", "invented")
+    )
+    return {
+        "lesions": len(found) + len(missed),
+        "found": len(found),
+        "components": len(right) + len(invented),
+        "right": len(right),
+        "missed_volume": sum(part.size for part in missed),
+        "invented_volume": sum(part.size for part in invented),
+        "lesion_dice": sum(part.dice for part in found),
+        "lesion_hd95": sum(part.hd95 for part in found),
+    }
+
+
+@dataclass(frozen=True)
+class Side:
+    """The parts of one mask.
+
+    Attributes:
+        kind: what they are.
+        labels: number of the part at each voxel of the window (*spatial), 0 outside of the mask.
+        voxels: of each part (n + 1,), by number.
+        centres: mean indices of each part's voxels in the image (n + 1, dimensions).
+        small: whether a part is below the protocol's least size (n + 1,).
+    """
+
+    kind: Kind
+    labels: np.ndarray
+    voxels: np.ndarray
+    centres: np.ndarray
+    small: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of parts."""
+        return len(self.voxels) - 1
+
+
+class MatchedParts:
+    """Lesions and components within a window of two masks, matched by the protocol's rule.
+
+    Args:
+        reference: bool (*spatial).
+        prediction: bool (*spatial).
+        window: part of the image that holds both masks, and what the protocol's dilation reaches.
+        spacing: of the voxels in mm, one number an axis.
+        protocol: the rules.
+
+    Attributes:
+        lesions: of the reference.
+        components: of the prediction.
+        pairs: a lesion and a component each, that match.
+    """
+
+    def __init__(
+        self,
+        reference: np.ndarray,
+        prediction: np.ndarray,
+        window: tuple[slice, ...],
+        spacing: tuple[float, ...],
+        protocol: Protocol,
+    ) -> None:
+        self._window, self._shape, self._voxel_size = window, reference.shape, float(np.prod(spacing))
+        labels, reach, number = label_lesions(
+            reference[window], spacing, protocol.connectivity, protocol.dilation_mm, protocol.dilation_steps
+        )
+        least = protocol.min_lesion_voxels, protocol.min_lesion_size
+        self.lesions = self._side("lesion", labels, number, *least)
+        labels, number = label_components(prediction[window], protocol.connectivity)
+        self.components = self._side(
+            "component", labels, number, protocol.min_component_voxels, protocol.min_component_size
+        )
+        touching = overlaps_between(self.lesions.labels, reach, labels, self.lesions.voxels, self.components.voxels)
+        self.touching = touching.among(~self.components.small[touching.component])
+        self.pairs = self.touching.among(matches(self.touching, protocol))
+        duplicates = candidates(self.touching, protocol) & protocol.spare_duplicates
+        self._spared = self.touching.component[duplicates]
+
+    def describe(self, between: "SurfacesBetween | None" = None) -> list[Part]:
+        """Every lesion, then every component; with distances where surfaces are given."""
+        forth, back = between.gaps(self.touching) if between else (None, None)
+        hd95 = between.hd95_of_lesions(self.pairs) if between else {}
+        pairs = self.pairs
+        turned = Overlaps(pairs.component, pairs.lesion, pairs.voxels, pairs.iou)
+        lesions = self._describe(self.lesions, self.components, pairs, self._lesion_status(), forth, hd95)
+        return lesions + self._describe(self.components, self.lesions, turned, self._component_status(), back, {})
+
+    def in_image(self, side: Side) -> np.ndarray:
+        """Number of the part at each voxel of the whole image (*spatial)."""
+        whole = np.zeros(self._shape, dtype=side.labels.dtype)
+        whole[self._window] = side.labels
+        return whole
+
+    def _side(self, kind: Kind, labels: np.ndarray, number: int, min_voxels: int, min_size: float) -> Side:
+        # Of the few voxels of lesions only: a volume is mostly background.
+        where = np.flatnonzero(labels)
+        part = labels.ravel()[where]
+        voxels = np.bincount(part, minlength=number + 1)
+        indices = np.unravel_index(where, labels.shape)
+        sums = [np.bincount(part, weights=index, minlength=number + 1) for index in indices]
+        centres = np.stack(sums, axis=1) / np.maximum(voxels, 1)[:, None] + [side.start for side in self._window]
+        # A size that is meant to be equal may differ by rounding.
+        small = (voxels < min_voxels) | (voxels * self._voxel_size < min_size * (1 - 1e-9))
+        return Side(kind, labels, voxels, centres, small)
+
+    def _lesion_status(self) -> np.ndarray:
+        found = np.isin(np.arange(len(self.lesions) + 1), self.pairs.lesion)
+        return np.where(self.lesions.small, "ignored", np.where(found, "found", "missed"))
+
+    def _component_status(self) -> np.ndarray:
+        numbers = np.arange(len(self.components) + 1)
+        right = np.isin(numbers, self.pairs.component[~self.lesions.small[self.pairs.lesion]])
+        ignored = self.components.small | np.isin(numbers, self.pairs.component) | np.isin(numbers, self._spared)
+        return np.where(right, "right", np.where(ignored, "ignored", "invented"))
+
+    def _describe(
+        self,
+        side: Side,
+        other: Side,
+        pairs: Overlaps,
+        status: np.ndarray,
+        gaps: np.ndarray | None,
+        hd95: dict[int, float],
+    ) -> list[Part]:
+        both = np.bincount(pairs.lesion, weights=pairs.voxels, minlength=len(side) + 1)
+        theirs = np.bincount(pairs.lesion, weights=other.voxels[pairs.component], minlength=len(side) + 1)
+        order = np.lexsort((pairs.component, pairs.lesion))
+        starts = np.searchsorted(pairs.lesion[order], np.arange(len(side) + 2))
+        partners = pairs.component[order].tolist()
+        together = side.voxels + theirs
+        return [
+            Part(
+                kind=side.kind,
+                id=number,
+                status=str(status[number]),
+                voxels=int(side.voxels[number]),
+                size=float(side.voxels[number] * self._voxel_size),
+                centre=tuple(side.centres[number].tolist()),
+                matched=tuple(partners[starts[number] : starts[number + 1]]),
+                dice=float(2 * both[number] / together[number]),
+                iou=float(both[number] / (together[number] - both[number])),
+                distance=np.nan if gaps is None or not np.isfinite(gaps[number]) else float(gaps[number]),
+                hd95=hd95.get(number, np.nan),
+            )
+            for number in range(1, len(side) + 1)
+        ]
+
+
+class SurfacesBetween:
+    """Distances between the surfaces of two masks and of their parts.
+
+    Args:
+        parts: lesions and components.
+        spacing: of the voxels in mm, one number an axis.
+    """
+
+    def __init__(self, parts: MatchedParts, spacing: tuple[float, ...]) -> None:
+        self._lesions, self._components = parts.lesions, parts.components
+        self._reference, self._prediction = (
+            surfaces_of(side.labels, spacing) for side in (parts.lesions, parts.components)
+        )
+        empty = not len(parts.lesions) or not len(parts.components)
+        self._between = None if empty else SurfaceDistances.between(self._reference.whole, self._prediction.whole)
+
+    def metrics(self, tolerance: float) -> dict[str, float]:
+        """HD95 in mm and the normalised surface Dice of the masks; nothing where one is empty."""
+        if self._between is None:
+            return {}
+        return {"HD95": self._between.hd95(), "NSD": self._between.surface_dice(tolerance)}
+
+    def gaps(self, touching: Overlaps) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Distance in mm of each lesion and of each component to the other mask, 0 where they overlap."""
+        if self._between is None:
+            return None, None
+        forth = self._reference.nearest(self._between.forth, len(self._lesions))
+        back = self._prediction.nearest(self._between.back, len(self._components))
+        overlap = touching.voxels > 0
+        forth[touching.lesion[overlap]] = back[touching.component[overlap]] = 0.0
+        return forth, back
+
+    def hd95_of_lesions(self, pairs: Overlaps) -> dict[int, float]:
+        """HD95 in mm of each lesion to the components that it matches."""
+        return {
+            lesion: SurfaceDistances.between(
+                self._reference.of([lesion]), self._prediction.of(pairs.component[pairs.lesion == lesion])
+            ).hd95()
+            for lesion in np.unique(pairs.lesion).tolist()
+        }

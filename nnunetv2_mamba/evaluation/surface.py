@@ -1,0 +1,156 @@
+"""Surfaces of masks and distances between them, as DeepMind's ``surface-distance`` defines them.
+
+A surface consists of elements: one at each point between voxels whose 2 x 2 (x 2) neighbours are neither all inside nor
+all outside, with the area that a marching-cubes surface has there (the length, in images). The areas, HD95 and the
+normalised surface Dice are those of that library. Only the distances are found differently, by a search tree over the
+elements instead of a distance transform of the whole volume, which gives the same numbers and costs less the smaller
+the lesions are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+from scipy.spatial import KDTree
+from surface_distance import compute_robust_hausdorff, compute_surface_dice_at_tolerance, lookup_tables
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Elements of the surface of a mask.
+
+    Attributes:
+        points: where they are, in mm (N, dimensions).
+        areas: of the elements in mm^2, or lengths in mm (N,).
+    """
+
+    points: np.ndarray
+    areas: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of elements."""
+        return len(self.areas)
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """Surface of a mask, and that of each of its numbered parts.
+
+    Attributes:
+        whole: of the mask.
+        part: number of the part that an element of a part belongs to (M,), rising.
+        element: position of that element in `whole` (M,).
+        areas: of the elements of parts (M,).
+    """
+
+    whole: Surface
+    part: np.ndarray
+    element: np.ndarray
+    areas: np.ndarray
+
+    def of(self, parts: Sequence[int]) -> Surface:
+        """Surface of some parts together, which do not touch each other."""
+        starts, stops = np.searchsorted(self.part, parts, "left"), np.searchsorted(self.part, parts, "right")
+        mine = np.concatenate([np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)])
+        return Surface(self.whole.points[self.element[mine]], self.areas[mine])
+
+    def nearest(self, distances: np.ndarray, number: int) -> np.ndarray:
+        """Smallest of the distances (N,) of each part's elements (number + 1,), infinite where a part has none."""
+        smallest = np.full(number + 1, np.inf)
+        np.minimum.at(smallest, self.part, distances[self.element])
+        return smallest
+
+
+def surfaces_of(parts: np.ndarray, spacing: tuple[float, ...]) -> Surfaces:
+    """Find the elements of the surface of a mask and of its parts.
+
+    Args:
+        parts: number of the part at each voxel (*spatial), 0 outside of the mask; 2-D or 3-D.
+        spacing: of the voxels in mm, one number an axis.
+    """
+    padded = np.pad(parts, 1)
+    corners = list(product((0, 1), repeat=parts.ndim))
+    bits, table = _encoding(parts.ndim), _areas(tuple(spacing))
+    shape = tuple(size + 1 for size in parts.shape)
+    inside, code = (padded > 0).view(np.uint8), np.zeros(shape, dtype=np.uint8)
+    for corner, bit in zip(corners, bits, strict=True):
+        code |= inside[tuple(slice(c, c + size) for c, size in zip(corner, shape, strict=True))] * np.uint8(bit)
+    full = sum(bits)
+    where = np.flatnonzero((code != 0) & (code != full))
+    index = np.unravel_index(where, shape)
+    whole = Surface(np.stack(index, axis=1) * np.asarray(spacing), table[code.ravel()[where]])
+    around = np.stack([padded[tuple(i + c for i, c in zip(index, corner, strict=True))] for corner in corners], axis=1)
+    return Surfaces(whole, *_elements_of_parts(around, np.asarray(bits), table))
+
+
+def _elements_of_parts(around: np.ndarray, bits: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Each element once for every part around it: (part, position, area)."""
+    found = []
+    for corner in range(around.shape[1]):
+        part = around[:, corner]
+        first = (part > 0) & ~(around[:, :corner] == part[:, None]).any(axis=1)
+        element = np.flatnonzero(first)
+        code = ((around[element] == part[element, None]) * bits).sum(axis=1)
+        found.append((part[element], element, table[code]))
+    part, element, areas = (np.concatenate(column) for column in zip(*found, strict=True))
+    order = np.argsort(part, kind="stable")
+    return part[order], element[order], areas[order]
+
+
+@lru_cache(maxsize=64)
+def _areas(spacing: tuple[float, ...]) -> np.ndarray:
+    if len(spacing) == 2:
+        return np.asarray(lookup_tables.create_table_neighbour_code_to_contour_length(spacing))
+    return np.asarray(lookup_tables.create_table_neighbour_code_to_surface_area(spacing))
+
+
+def _encoding(dimensions: int) -> list[int]:
+    kernel = lookup_tables.ENCODE_NEIGHBOURHOOD_2D_KERNEL, lookup_tables.ENCODE_NEIGHBOURHOOD_3D_KERNEL
+    return [int(bit) for bit in np.ravel(kernel[dimensions - 2])]
+
+
+@dataclass(frozen=True)
+class SurfaceDistances:
+    """Distances between two surfaces, neither of them empty.
+
+    Attributes:
+        forth: from each element of the first to the nearest of the second, in mm (N,).
+        back: from each element of the second to the nearest of the first, in mm (M,).
+        areas_forth: of the elements of the first (N,).
+        areas_back: of the elements of the second (M,).
+    """
+
+    forth: np.ndarray
+    back: np.ndarray
+    areas_forth: np.ndarray
+    areas_back: np.ndarray
+
+    @classmethod
+    def between(cls, first: Surface, second: Surface) -> "SurfaceDistances":
+        """Search for the nearest elements."""
+        return cls(_nearest(first, second), _nearest(second, first), first.areas, second.areas)
+
+    def hd95(self) -> float:
+        """The larger of the two distances within which 95 % of a surface lie."""
+        return float(compute_robust_hausdorff(self._sorted(), 95))
+
+    def surface_dice(self, tolerance: float) -> float:
+        """Share of both surfaces that is no farther than this (mm) from the other."""
+        return float(compute_surface_dice_at_tolerance(self._sorted(), tolerance))
+
+    def _sorted(self) -> dict[str, np.ndarray]:
+        """What the library's functions take: distances in rising order."""
+        forth, back = np.lexsort((self.areas_forth, self.forth)), np.lexsort((self.areas_back, self.back))
+        return {
+            "distances_gt_to_pred": self.forth[forth],
+            "surfel_areas_gt": self.areas_forth[forth],
+            "distances_pred_to_gt": self.back[back],
+            "surfel_areas_pred": self.areas_back[back],
+        }
+
+
+def _nearest(start: Surface, goal: Surface) -> np.ndarray:
+    # A balanced tree takes longer to build than these few queries save.
+    return KDTree(goal.points, balanced_tree=False, compact_nodes=False).query(start.points)[0]

@@ -1,0 +1,52 @@
+"""What is evaluated: the foreground labels or regions that ``dataset.json`` names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Target:
+    """A label, or a region made of several.
+
+    Attributes:
+        name: what dataset.json calls it.
+        labels: values of its voxels in a segmentation.
+    """
+
+    name: str
+    labels: tuple[int, ...]
+
+    def mask(self, segmentation: np.ndarray) -> np.ndarray:
+        """Voxels of the target (bool), in a segmentation of any shape."""
+        mask: np.ndarray = segmentation == self.labels[0]
+        for label in self.labels[1:]:
+            mask |= segmentation == label
+        return mask
+
+
+def targets_of(dataset: Mapping[str, Any]) -> list[Target]:
+    """Foreground labels or regions, as nnU-Net evaluates them, in the order of dataset.json.
+
+    Args:
+        dataset: content of nnU-Net's ``dataset.json``.
+
+    Raises:
+        ValueError: there is no foreground label.
+    """
+    targets = []
+    for name, value in dataset["labels"].items():
+        labels = tuple(int(label) for label in (value if isinstance(value, (list, tuple)) else [value]))
+        if name != "ignore" and set(labels) != {0}:
+            targets.append(Target(name, labels))
+    if not targets:
+        raise ValueError(f"dataset.json names no foreground label, only {', '.join(dataset['labels'])}: add one.")
+    return targets
+
+
+def ignore_label_of(dataset: Mapping[str, Any]) -> int | None:
+    """Value of the voxels that nobody has annotated; None where dataset.json knows no such label."""
+    value = dataset["labels"].get("ignore")
+    return None if value is None else int(value)
