@@ -155,9 +155,8 @@ def _margin(protocol: Protocol, spacing: tuple[float, ...]) -> list[int]:
 
 def _bounding_box(mask: np.ndarray) -> list[tuple[int, int]]:
     """First and last index plus one of the voxels of a mask on each axis; empty ranges where it has none."""
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        there = np.flatnonzero(mask.any(axis=others))
-        box.append((int(there[0]), int(there[-1]) + 1) if len(there) else (0, 0))
-    return box
+    last = mask.reshape(-1, mask.shape[-1]).any(axis=0)
+    others = mask.any(axis=-1)
+    sides = [others.any(axis=tuple({*range(others.ndim)} - {axis})) for axis in range(others.ndim)]
+    ranges = [np.flatnonzero(side) for side in [*sides, last]]
+    return [(int(there[0]), int(there[-1]) + 1) if len(there) else (0, 0) for there in ranges]

@@ -143,7 +143,7 @@ class MatchedParts:
 
     def _side(self, kind: Kind, labels: np.ndarray, number: int, min_voxels: int, min_size: float) -> Side:
         # Of the few voxels of lesions only: a volume is mostly background.
-        where = np.flatnonzero(labels)
+        where = np.flatnonzero(labels > 0)
         part = labels.ravel()[where]
         voxels = np.bincount(part, minlength=number + 1)
         indices = np.unravel_index(where, labels.shape)

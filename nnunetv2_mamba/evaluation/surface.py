@@ -71,23 +71,38 @@ def surfaces_of(parts: np.ndarray, spacing: tuple[float, ...]) -> Surfaces:
         spacing: of the voxels in mm, one number an axis.
     """
     padded = np.pad(parts, 1)
-    corners = list(product((0, 1), repeat=parts.ndim))
-    bits, table = _encoding(parts.ndim), _areas(tuple(spacing))
-    shape = tuple(size + 1 for size in parts.shape)
-    inside, code = (padded > 0).view(np.uint8), np.zeros(shape, dtype=np.uint8)
-    for corner, bit in zip(corners, bits, strict=True):
-        code |= inside[tuple(slice(c, c + size) for c, size in zip(corner, shape, strict=True))] * np.uint8(bit)
-    full = sum(bits)
-    where = np.flatnonzero((code != 0) & (code != full))
-    index = np.unravel_index(where, shape)
+    code = _codes((padded > 0).view(np.uint8))
+    # Neither 0 nor all bits set, in one comparison: 0 - 1 is the largest byte.
+    full = 2 ** (2**parts.ndim) - 1
+    where = np.flatnonzero(code - np.uint8(1) < full - 1)
+    index = np.unravel_index(where, code.shape)
+    table = _areas(tuple(spacing))
     whole = Surface(np.stack(index, axis=1) * np.asarray(spacing), table[code.ravel()[where]])
-    around = np.stack([padded[tuple(i + c for i, c in zip(index, corner, strict=True))] for corner in corners], axis=1)
-    return Surfaces(whole, *_elements_of_parts(around, np.asarray(bits), table))
+    around = [padded[tuple(i + c for i, c in zip(index, corner, strict=True))] for corner in _corners(parts.ndim)]
+    return Surfaces(whole, *_elements_of_parts(np.stack(around, axis=1), table))
 
 
-def _elements_of_parts(around: np.ndarray, bits: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, ...]:
+def _corners(dimensions: int) -> list[tuple[int, ...]]:
+    """The voxels around a point between them, in the order of the bits of a code, largest first."""
+    return list(product((0, 1), repeat=dimensions))
+
+
+def _codes(inside: np.ndarray) -> np.ndarray:
+    """Which of the voxels around each point between them are inside, one bit each, as the library's tables want them.
+
+    Args:
+        inside: 0 or 1 (*spatial).
+    """
+    for bits, axis in enumerate(reversed(range(inside.ndim))):
+        before, after = (inside[(slice(None),) * axis + (part,)] for part in (slice(None, -1), slice(1, None)))
+        inside = (before << np.uint8(2**bits)) | after
+    return inside
+
+
+def _elements_of_parts(around: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, ...]:
     """Each element once for every part around it: (part, position, area)."""
     found = []
+    bits = 2 ** np.arange(around.shape[1])[::-1]
     for corner in range(around.shape[1]):
         part = around[:, corner]
         first = (part > 0) & ~(around[:, :corner] == part[:, None]).any(axis=1)
@@ -104,11 +119,6 @@ def _areas(spacing: tuple[float, ...]) -> np.ndarray:
     if len(spacing) == 2:
         return np.asarray(lookup_tables.create_table_neighbour_code_to_contour_length(spacing))
     return np.asarray(lookup_tables.create_table_neighbour_code_to_surface_area(spacing))
-
-
-def _encoding(dimensions: int) -> list[int]:
-    kernel = lookup_tables.ENCODE_NEIGHBOURHOOD_2D_KERNEL, lookup_tables.ENCODE_NEIGHBOURHOOD_3D_KERNEL
-    return [int(bit) for bit in np.ravel(kernel[dimensions - 2])]
 
 
 @dataclass(frozen=True)
@@ -134,15 +144,15 @@ class SurfaceDistances:
 
     def hd95(self) -> float:
         """The larger of the two distances within which 95 % of a surface lie."""
-        return float(compute_robust_hausdorff(self._sorted(), 95))
+        forth, back = np.argsort(self.forth), np.argsort(self.back)
+        return float(compute_robust_hausdorff(self._ordered(forth, back), 95))
 
     def surface_dice(self, tolerance: float) -> float:
         """Share of both surfaces that is no farther than this (mm) from the other."""
-        return float(compute_surface_dice_at_tolerance(self._sorted(), tolerance))
+        return float(compute_surface_dice_at_tolerance(self._ordered(slice(None), slice(None)), tolerance))
 
-    def _sorted(self) -> dict[str, np.ndarray]:
-        """What the library's functions take: distances in rising order."""
-        forth, back = np.lexsort((self.areas_forth, self.forth)), np.lexsort((self.areas_back, self.back))
+    def _ordered(self, forth: np.ndarray | slice, back: np.ndarray | slice) -> dict[str, np.ndarray]:
+        """What the library's functions take."""
         return {
             "distances_gt_to_pred": self.forth[forth],
             "surfel_areas_gt": self.areas_forth[forth],
@@ -152,5 +162,6 @@ class SurfaceDistances:
 
 
 def _nearest(start: Surface, goal: Surface) -> np.ndarray:
-    # A balanced tree takes longer to build than these few queries save.
-    return KDTree(goal.points, balanced_tree=False, compact_nodes=False).query(start.points)[0]
+    """Distance from each element of one surface to the nearest of the other."""
+    # Surfaces are spread evenly: a plain tree is as good as a balanced one, and sooner built.
+    return KDTree(goal.points, leafsize=32, balanced_tree=False, compact_nodes=False).query(start.points)[0]
