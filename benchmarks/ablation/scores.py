@@ -1,16 +1,16 @@
 """What a prediction is compared with its reference by: counts of pixels and of lesions, from which all scores follow.
 
-A lesion is a group of reference pixels of one class that touch at edges or corners. It counts as found when at least
-one predicted pixel of its class lies in it. A predicted group counts as right when it touches at least one reference
-pixel of its class.
+The rules are those of the default protocol. A lesion is a group of reference pixels of one class that touch at edges or
+corners. It counts as found when at least one predicted pixel of its class lies in it. A predicted group counts as right
+when it overlaps a lesion of its class.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
-NEIGHBOURS = np.ones((3, 3), dtype=int)
+from nnunetv2_mamba.evaluation.case import Pair, compare_pair
+from nnunetv2_mamba.evaluation.protocol import Protocol
 
 
 @dataclass(frozen=True)
@@ -46,20 +46,15 @@ def compare(reference: np.ndarray, predicted: np.ndarray) -> Comparison:
     Raises:
         ValueError: the masks differ in shape.
     """
-    if reference.shape != predicted.shape:
-        raise ValueError(f"a prediction of {predicted.shape} pixels cannot have a reference of {reference.shape}.")
-    lesions, n_lesions = ndimage.label(reference, NEIGHBOURS)
-    groups, n_groups = ndimage.label(predicted, NEIGHBOURS)
-    sizes = np.bincount(lesions.ravel(), minlength=n_lesions + 1)[1:]
-    overlaps = np.bincount(lesions[predicted], minlength=n_lesions + 1)[1:]
-    hits = np.bincount(groups[reference], minlength=n_groups + 1)[1:]
-    both = int(np.sum(reference & predicted))
+    pair = Pair(reference, predicted, spacing=(1.0, 1.0))
+    comparison = compare_pair(pair, Protocol(), distances=False)
+    counts = comparison.counts
     return Comparison(
-        TP=both,
-        FP=int(predicted.sum()) - both,
-        FN=int(reference.sum()) - both,
-        lesions=sizes.tolist(),
-        found=(overlaps > 0).tolist(),
-        predicted=n_groups,
-        right=int(np.sum(hits > 0)),
+        TP=int(counts["TP"]),
+        FP=int(counts["FP"]),
+        FN=int(counts["FN"]),
+        lesions=[lesion.voxels for lesion in comparison.lesions],
+        found=[lesion.status == "found" for lesion in comparison.lesions],
+        predicted=int(counts["components"]),
+        right=int(counts["right"]),
     )
