@@ -19,9 +19,17 @@ COMMANDS = {
     "train": ("nnunetv2_mamba.cli:Train", "nnUNetv2_train, with our trainers found whatever the environment says"),
     "predict": ("nnunetv2_mamba.cli:Predict", "nnUNetv2_predict, likewise"),
     "plan": ("nnunetv2_mamba.cli:Plan", "derive plans that name one of our networks, for nnU-Net's own trainer"),
+    "inspect": (
+        "nnunetv2_mamba.commands.inspect:Inspect",
+        "before training: say how many lesions there are, how large, and what a network can see of them",
+    ),
     "evaluate": (
         "nnunetv2_mamba.commands.evaluate:Evaluate",
         "say which lesions were found, in predictions or a trained model's folds",
+    ),
+    "report": (
+        "nnunetv2_mamba.commands.report:Report",
+        "one page about models: found, missed and invented lesions, intervals, pictures",
     ),
     "convert-weights": (
         "nnunetv2_mamba.training.pretrained.command:ConvertWeights",

@@ -100,6 +100,8 @@ def in_new_process(code: str) -> None:
         "from nnunetv2_mamba.cli import main\ntry: main(['plan', '--help'])\nexcept SystemExit: pass",
         "from nnunetv2_mamba.cli import main\ntry: main(['demo', '--help'])\nexcept SystemExit: pass",
         "from nnunetv2_mamba.cli import main\ntry: main(['convert-weights', '--help'])\nexcept SystemExit: pass",
+        "from nnunetv2_mamba.cli import main\ntry: main(['inspect', '--help'])\nexcept SystemExit: pass",
+        "from nnunetv2_mamba.cli import main\ntry: main(['report', '--help'])\nexcept SystemExit: pass",
     ],
 )
 def test_it_loads_neither_torch_nor_nnunetv2(code):
@@ -123,11 +125,11 @@ def test_networks_work_without_nnunetv2():
 
 
 def test_public_names():
-    from nnunetv2_mamba import architectures, ops
+    from nnunetv2_mamba import architectures, evaluation, ops
 
     assert {"S3Mamba", "VMUNet"} == set(architectures.__all__)
     assert {"BackendError", "Decision", "causal_conv1d", "cross_selective_scan", "explain", "selective_scan"} == set(
         ops.__all__
     )
-    for package in (architectures, ops):
+    for package in (architectures, evaluation, ops):
         assert all(hasattr(package, name) for name in package.__all__)

@@ -1,0 +1,169 @@
+"""Where a dataset has its labels, plans and preprocessed cases, and what they say."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_mamba.evaluation.images import SegmentationReader
+from nnunetv2_mamba.evaluation.inspection import InspectionError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset of nnU-Net, raw or preprocessed or both.
+
+    Attributes:
+        name: such as Dataset001_Liver.
+        raw: its folder of nnUNet_raw; None where there is none.
+        preprocessed: its folder of nnUNet_preprocessed; None where there is none.
+    """
+
+    name: str
+    raw: Path | None
+    preprocessed: Path | None
+
+    @classmethod
+    def find(cls, name_or_id: str) -> "Dataset":
+        """Look where nnU-Net looks.
+
+        Raises:
+            InspectionError: there is no such dataset, or several.
+        """
+        from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
+
+        places = {variable: os.environ.get(variable) for variable in ("nnUNet_raw", "nnUNet_preprocessed")}
+        said = ", ".join(f"{variable}={place or 'not set'}" for variable, place in places.items())
+        if name_or_id.isdigit():
+            names = list(map(str, find_candidate_datasets(int(name_or_id))))
+            if len(names) > 1:
+                raise InspectionError(f"dataset {name_or_id} is {' and '.join(names)}: say which with -d NAME.")
+            name = names[0] if names else f"dataset {name_or_id}"
+        else:
+            name = name_or_id
+        folders = [Path(place, name) if place else None for place in places.values()]
+        raw, preprocessed = (folder if folder and folder.is_dir() else None for folder in folders)
+        if raw is None and preprocessed is None:
+            raise InspectionError(f"there is no {name}, raw or preprocessed ({said}): check -d and these variables.")
+        return cls(name, raw, preprocessed)
+
+    def description(self) -> dict[str, Any]:
+        """Content of dataset.json; the raw one, of which nnU-Net makes the other.
+
+        Raises:
+            InspectionError: it cannot be read, or does not say enough.
+        """
+        file = next(folder for folder in (self.raw, self.preprocessed) if folder) / "dataset.json"
+        description = read_json(file)
+        if missing := [key for key in ("labels", "file_ending") if key not in description]:
+            raise InspectionError(f"{file} lacks {' and '.join(missing)}: write it as nnU-Net's documentation says.")
+        return description
+
+    def label_files(self, description: Mapping[str, Any]) -> tuple[Path, dict[str, Path]] | None:
+        """Folder of the annotations and their files by case; None where only preprocessed cases are left.
+
+        Args:
+            description: content of dataset.json.
+
+        Raises:
+            InspectionError: a training image has no annotation.
+        """
+        ending = description["file_ending"]
+        if self.raw is not None and "dataset" in description:
+            entries = {case: os.path.expandvars(entry["label"]) for case, entry in description["dataset"].items()}
+            return self.raw, _existing({case: self.raw / label for case, label in sorted(entries.items())})
+        if self.raw is not None and any((self.raw / "labelsTr").glob(f"*{ending}")):
+            labels, images = self.raw / "labelsTr", (self.raw / "imagesTr").glob(f"*{ending}")
+            # nnU-Net's cases are its images; without any, labels alone can be inspected too.
+            cases = {path.name[: -len(f"_0000{ending}")] for path in images} or _cases(labels, ending)
+            return labels, _existing({case: labels / f"{case}{ending}" for case in sorted(cases)})
+        if self.preprocessed is not None:
+            kept = self.preprocessed / "gt_segmentations"
+            if cases := _cases(kept, ending):
+                return kept, {case: kept / f"{case}{ending}" for case in sorted(cases)}
+        return None
+
+    def plans(self, name: str | None) -> dict[str, Any] | None:
+        """Content of a plans file.
+
+        Args:
+            name: without ``.json``; None for nnUNetPlans, if there are any.
+
+        Raises:
+            InspectionError: it cannot be read, or a named one does not exist.
+        """
+        file = None if self.preprocessed is None else self.preprocessed / f"{name or 'nnUNetPlans'}.json"
+        if file is not None and file.is_file():
+            return read_json(file)
+        if name is not None:
+            raise InspectionError(f"{name} of {self.name} does not exist: run nnUNetv2_plan_experiment, or change -p.")
+        return None
+
+    def splits(self, cases: Sequence[str]) -> tuple[list[dict[str, list[str]]], bool]:
+        """Folds of the cross-validation, and whether they are those of splits_final.json.
+
+        Args:
+            cases: all there are, of which nnU-Net makes folds where nobody else has; fewer than five give none.
+
+        Raises:
+            InspectionError: splits_final.json cannot be read.
+        """
+        # nnU-Net copies that of the raw dataset when it plans.
+        for folder in (self.preprocessed, self.raw):
+            if folder is not None and (folder / "splits_final.json").is_file():
+                return read_json(folder / "splits_final.json"), True
+        from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+        return (generate_crossval_split(sorted(cases)) if len(cases) >= 5 else []), False
+
+
+def reader_for(description: Mapping[str, Any], plans: Mapping[str, Any] | None, example: Path) -> SegmentationReader:
+    """The reader that nnU-Net chose when it planned, or would choose now.
+
+    Args:
+        description: content of dataset.json.
+        plans: content of the plans file.
+        example: one of the label files.
+
+    Raises:
+        InspectionError: nnU-Net has no reader for such files.
+    """
+    from nnunetv2.imageio.reader_writer_registry import (
+        determine_reader_writer_from_dataset_json,
+        recursive_find_reader_writer_by_name,
+    )
+
+    try:
+        if plans is not None:
+            return recursive_find_reader_writer_by_name(plans["image_reader_writer"])()
+        return determine_reader_writer_from_dataset_json(dict(description), str(example), verbose=False)()
+    except RuntimeError as error:
+        raise InspectionError(f"nnU-Net cannot read {example}: {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        InspectionError: it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InspectionError(f"{path} cannot be read: {error}.") from error
+
+
+def _cases(folder: Path, ending: str) -> set[str]:
+    return {path.name.removesuffix(ending) for path in folder.glob(f"*{ending}")}
+
+
+def _existing(files: dict[str, Path]) -> dict[str, Path]:
+    missing = [str(file) for file in files.values() if not file.is_file()]
+    if missing:
+        raise InspectionError(
+            f"{len(missing)} of {len(files)} training cases have no labels ({', '.join(missing[:3])}): add the files, "
+            "or take the images out of imagesTr."
+        )
+    return files

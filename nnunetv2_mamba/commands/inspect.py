@@ -1,0 +1,108 @@
+"""``nnUNetv2_mamba inspect``: what a dataset asks of a network, before anything is trained."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from nnunetv2_mamba import __version__
+from nnunetv2_mamba.cli import PROGRAM, option
+from nnunetv2_mamba.evaluation.protocol import Connectivity
+
+REPORT = "lesion_inspection.json"
+PICTURE = "lesion_inspection.png"
+FORMAT = 1
+
+
+@dataclass
+class Inspect:
+    """Count and measure the lesions of a dataset, and say which of them a network can hardly see.
+
+    Attributes:
+        dataset: id or name.
+        configuration: of the plans; None for 3d_fullres, or where there is none, the first.
+        plans: name of the plans; None for nnUNetPlans, if there are any.
+        trainer: whose network is looked at; None for that of S3-Mamba.
+        min_voxels: lesions with fewer voxels are counted as tiny.
+        connectivity: which voxels are neighbours.
+        out: folder for the results.
+        processes: cases at a time.
+    """
+
+    dataset: str = field(metadata=option("dataset id or name", "-d"))
+    configuration: str | None = field(
+        default=None, metadata=option("configuration of the plans; 3d_fullres unless given, or else the first", "-c")
+    )
+    plans: str | None = field(default=None, metadata=option("plans; nnUNetPlans unless given, if there are any", "-p"))
+    trainer: str | None = field(
+        default=None, metadata=option("trainer whose network is looked at; nnUNetTrainerS3Mamba unless given", "-tr")
+    )
+    min_voxels: int = field(default=10, metadata=option("count lesions with fewer voxels as tiny", metavar="N"))
+    connectivity: str = field(
+        default="corners", metadata=option("which voxels are neighbours", choices=get_args(Connectivity))
+    )
+    out: Path | None = field(
+        default=None,
+        metadata=option(
+            "folder for the results; that of the preprocessed dataset unless given, or else this one", "-o"
+        ),
+    )
+    processes: int | None = field(
+        default=None, metadata=option("cases at a time; as many as there are cores, at most 8, unless given", "-np")
+    )
+
+    def run(self) -> int:
+        """Inspect, write both files and print the text.
+
+        Raises:
+            SystemExit: something cannot be read, with one sentence that says what.
+        """
+        from nnunetv2_mamba.evaluation.inspection import InspectionError
+        from nnunetv2_mamba.evaluation.inspection.plot import plot
+        from nnunetv2_mamba.evaluation.inspection.text import render
+        from nnunetv2_mamba.files import written_aside
+
+        try:
+            report, folder = self._inspect()
+            with written_aside(folder / REPORT) as aside:
+                aside.write_text(json.dumps(report, allow_nan=False) + "\n")
+            with written_aside(folder / PICTURE) as aside:
+                plot(report, aside)
+        except (InspectionError, OSError) as error:
+            raise SystemExit(f"{PROGRAM} inspect: {error}") from error
+        print(f"{render(report)}\n\n{folder / REPORT}\n{folder / PICTURE}")
+        return 0
+
+    def _inspect(self) -> tuple[dict[str, Any], Path]:
+        from nnunetv2_mamba.commands.dataset import Dataset
+        from nnunetv2_mamba.commands.inspected import Inspected
+        from nnunetv2_mamba.evaluation.inspection import InspectionError
+        from nnunetv2_mamba.evaluation.inspection.survey import survey
+
+        if self.min_voxels < 1:
+            raise InspectionError(f"--min-voxels is {self.min_voxels}: give 1 or more.")
+        dataset = Dataset.find(self.dataset)
+        folder = self._folder(dataset.preprocessed)
+        inspected = Inspected.of(
+            dataset,
+            plans_name=self.plans,
+            configuration=self.configuration,
+            trainer=self.trainer,
+            min_voxels=self.min_voxels,
+            connectivity=cast(Connectivity, self.connectivity),
+        )
+        processes = self.processes or min(os.cpu_count() or 1, 8)
+        cases = survey(inspected.job, inspected.cases, processes, progress=True)
+        report = {"format": FORMAT, "made_by": f"nnunetv2_mamba {__version__}", "dataset": dataset.name}
+        return report | inspected.report(cases), folder
+
+    def _folder(self, preprocessed: Path | None) -> Path:
+        """Where the results go."""
+        from nnunetv2_mamba.evaluation.inspection import InspectionError
+
+        folder = self.out or preprocessed or Path()
+        if any(next(folder.glob(f"*{ending}"), None) for ending in (".b2nd", ".npz", ".pkl")):
+            raise InspectionError(f"{folder} holds preprocessed cases, which nnU-Net wants alone: choose another -o.")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
