@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.images import SegmentationReader
-from nnunetv2_mamba.evaluation.inspection import InspectionError
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Dataset:
         """Look where nnU-Net looks.
 
         Raises:
-            InspectionError: there is no such dataset, or several.
+            EvaluationError: there is no such dataset, or several.
         """
         from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
@@ -39,26 +39,26 @@ class Dataset:
         if name_or_id.isdigit():
             names = list(map(str, find_candidate_datasets(int(name_or_id))))
             if len(names) > 1:
-                raise InspectionError(f"dataset {name_or_id} is {' and '.join(names)}: say which with -d NAME.")
+                raise EvaluationError(f"dataset {name_or_id} is {' and '.join(names)}: say which with -d NAME.")
             name = names[0] if names else f"dataset {name_or_id}"
         else:
             name = name_or_id
         folders = [Path(place, name) if place else None for place in places.values()]
         raw, preprocessed = (folder if folder and folder.is_dir() else None for folder in folders)
         if raw is None and preprocessed is None:
-            raise InspectionError(f"there is no {name}, raw or preprocessed ({said}): check -d and these variables.")
+            raise EvaluationError(f"there is no {name}, raw or preprocessed ({said}): check -d and these variables.")
         return cls(name, raw, preprocessed)
 
     def description(self) -> dict[str, Any]:
         """Content of dataset.json; the raw one, of which nnU-Net makes the other.
 
         Raises:
-            InspectionError: it cannot be read, or does not say enough.
+            EvaluationError: it cannot be read, or does not say enough.
         """
         file = next(folder for folder in (self.raw, self.preprocessed) if folder) / "dataset.json"
         description = read_json(file)
         if missing := [key for key in ("labels", "file_ending") if key not in description]:
-            raise InspectionError(f"{file} lacks {' and '.join(missing)}: write it as nnU-Net's documentation says.")
+            raise EvaluationError(f"{file} lacks {' and '.join(missing)}: write it as nnU-Net's documentation says.")
         return description
 
     def label_files(self, description: Mapping[str, Any]) -> tuple[Path, dict[str, Path]] | None:
@@ -68,7 +68,7 @@ class Dataset:
             description: content of dataset.json.
 
         Raises:
-            InspectionError: a training image has no annotation.
+            EvaluationError: a training image has no annotation.
         """
         ending = description["file_ending"]
         if self.raw is not None and "dataset" in description:
@@ -92,13 +92,13 @@ class Dataset:
             name: without ``.json``; None for nnUNetPlans, if there are any.
 
         Raises:
-            InspectionError: it cannot be read, or a named one does not exist.
+            EvaluationError: it cannot be read, or a named one does not exist.
         """
         file = None if self.preprocessed is None else self.preprocessed / f"{name or 'nnUNetPlans'}.json"
         if file is not None and file.is_file():
             return read_json(file)
         if name is not None:
-            raise InspectionError(f"{name} of {self.name} does not exist: run nnUNetv2_plan_experiment, or change -p.")
+            raise EvaluationError(f"{name} of {self.name} does not exist: run nnUNetv2_plan_experiment, or change -p.")
         return None
 
     def splits(self, cases: Sequence[str]) -> tuple[list[dict[str, list[str]]], bool]:
@@ -108,7 +108,7 @@ class Dataset:
             cases: all there are, of which nnU-Net makes folds where nobody else has; fewer than five give none.
 
         Raises:
-            InspectionError: splits_final.json cannot be read.
+            EvaluationError: splits_final.json cannot be read.
         """
         # nnU-Net copies that of the raw dataset when it plans.
         for folder in (self.preprocessed, self.raw):
@@ -119,16 +119,18 @@ class Dataset:
         return (generate_crossval_split(sorted(cases)) if len(cases) >= 5 else []), False
 
 
-def reader_for(description: Mapping[str, Any], plans: Mapping[str, Any] | None, example: Path) -> SegmentationReader:
+def reader_for(
+    description: Mapping[str, Any], plans: Mapping[str, Any] | None, example: Path | None
+) -> SegmentationReader:
     """The reader that nnU-Net chose when it planned, or would choose now.
 
     Args:
         description: content of dataset.json.
-        plans: content of the plans file.
-        example: one of the label files.
+        plans: content of the plans file; None where there is none.
+        example: one of the label files; None where there is none.
 
     Raises:
-        InspectionError: nnU-Net has no reader for such files.
+        EvaluationError: nnU-Net has no reader for such files.
     """
     from nnunetv2.imageio.reader_writer_registry import (
         determine_reader_writer_from_dataset_json,
@@ -136,23 +138,24 @@ def reader_for(description: Mapping[str, Any], plans: Mapping[str, Any] | None, 
     )
 
     try:
-        if plans is not None:
+        if plans is not None and "image_reader_writer" in plans:
             return recursive_find_reader_writer_by_name(plans["image_reader_writer"])()
-        return determine_reader_writer_from_dataset_json(dict(description), str(example), verbose=False)()
+        example_file = None if example is None else str(example)
+        return determine_reader_writer_from_dataset_json(dict(description), example_file, verbose=False)()
     except RuntimeError as error:
-        raise InspectionError(f"nnU-Net cannot read {example}: {error}") from error
+        raise EvaluationError(f"nnU-Net has no reader for {example or 'such files'}: {error}") from error
 
 
 def read_json(path: Path) -> Any:
     """Content of a JSON file.
 
     Raises:
-        InspectionError: it cannot be read.
+        EvaluationError: it cannot be read.
     """
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise InspectionError(f"{path} cannot be read: {error}.") from error
+        raise EvaluationError(f"{path} cannot be read: {error}.") from error
 
 
 def _cases(folder: Path, ending: str) -> set[str]:
@@ -162,7 +165,7 @@ def _cases(folder: Path, ending: str) -> set[str]:
 def _existing(files: dict[str, Path]) -> dict[str, Path]:
     missing = [str(file) for file in files.values() if not file.is_file()]
     if missing:
-        raise InspectionError(
+        raise EvaluationError(
             f"{len(missing)} of {len(files)} training cases have no labels ({', '.join(missing[:3])}): add the files, "
             "or take the images out of imagesTr."
         )

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from nnunetv2_mamba.cli import PROGRAM, option
 from nnunetv2_mamba.commands import sources
+from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.folder import (
     LESIONS_FILE,
     SUMMARY_FILE,
     Evaluation,
-    EvaluationError,
     Settings,
     evaluate_files,
 )

@@ -58,7 +58,7 @@ class Inspect:
         Raises:
             SystemExit: something cannot be read, with one sentence that says what.
         """
-        from nnunetv2_mamba.evaluation.inspection import InspectionError
+        from nnunetv2_mamba.evaluation.errors import EvaluationError
         from nnunetv2_mamba.evaluation.inspection.plot import plot
         from nnunetv2_mamba.evaluation.inspection.text import render
         from nnunetv2_mamba.files import written_aside
@@ -69,7 +69,7 @@ class Inspect:
                 aside.write_text(json.dumps(report, allow_nan=False) + "\n")
             with written_aside(folder / PICTURE) as aside:
                 plot(report, aside)
-        except (InspectionError, OSError) as error:
+        except (EvaluationError, OSError) as error:
             raise SystemExit(f"{PROGRAM} inspect: {error}") from error
         print(f"{render(report)}\n\n{folder / REPORT}\n{folder / PICTURE}")
         return 0
@@ -77,11 +77,11 @@ class Inspect:
     def _inspect(self) -> tuple[dict[str, Any], Path]:
         from nnunetv2_mamba.commands.dataset import Dataset
         from nnunetv2_mamba.commands.inspected import Inspected
-        from nnunetv2_mamba.evaluation.inspection import InspectionError
+        from nnunetv2_mamba.evaluation.errors import EvaluationError
         from nnunetv2_mamba.evaluation.inspection.survey import survey
 
         if self.min_voxels < 1:
-            raise InspectionError(f"--min-voxels is {self.min_voxels}: give 1 or more.")
+            raise EvaluationError(f"--min-voxels is {self.min_voxels}: give 1 or more.")
         dataset = Dataset.find(self.dataset)
         folder = self._folder(dataset.preprocessed)
         inspected = Inspected.of(
@@ -99,10 +99,10 @@ class Inspect:
 
     def _folder(self, preprocessed: Path | None) -> Path:
         """Where the results go."""
-        from nnunetv2_mamba.evaluation.inspection import InspectionError
+        from nnunetv2_mamba.evaluation.errors import EvaluationError
 
         folder = self.out or preprocessed or Path()
         if any(next(folder.glob(f"*{ending}"), None) for ending in (".b2nd", ".npz", ".pkl")):
-            raise InspectionError(f"{folder} holds preprocessed cases, which nnU-Net wants alone: choose another -o.")
+            raise EvaluationError(f"{folder} holds preprocessed cases, which nnU-Net wants alone: choose another -o.")
         folder.mkdir(parents=True, exist_ok=True)
         return folder

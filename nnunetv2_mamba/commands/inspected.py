@@ -8,8 +8,8 @@ from typing import Any
 
 from nnunetv2_mamba.commands.dataset import Dataset, read_json, reader_for
 from nnunetv2_mamba.commands.planned import configuration_of, network_of, preprocessed_in
+from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.images import SegmentationReader
-from nnunetv2_mamba.evaluation.inspection import InspectionError
 from nnunetv2_mamba.evaluation.inspection.case import CaseFiles, InspectedCase, Job
 from nnunetv2_mamba.evaluation.inspection.findings import Finding, findings_of, listed
 from nnunetv2_mamba.evaluation.inspection.preprocessed import Preprocessed
@@ -62,11 +62,11 @@ class Inspected:
             connectivity: which voxels are neighbours.
 
         Raises:
-            InspectionError: something is not there or cannot be read.
+            EvaluationError: something is not there or cannot be read.
         """
         description, plans = dataset.description(), dataset.plans(plans_name)
         if plans is None and (configuration or trainer):
-            raise InspectionError(
+            raise EvaluationError(
                 f"{dataset.name} has no plans yet, which -c and -tr are about: run nnUNetv2_plan_and_preprocess, or "
                 "leave them out."
             )
@@ -98,12 +98,12 @@ class Inspected:
             cases: all of them, measured.
 
         Raises:
-            InspectionError: a file has values that dataset.json does not name, or a case is an image where others are
+            EvaluationError: a file has values that dataset.json does not name, or a case is an image where others are
                 volumes.
         """
         _require_named_values(cases, self.description)
         if len({case.dimensions for case in cases}) > 1:
-            raise InspectionError("some cases are images and some are volumes: make two datasets of them.")
+            raise EvaluationError("some cases are images and some are volumes: make two datasets of them.")
         summary = summarize(cases, self.job, self.setting)
         splits, written = self.dataset.splits([case.case for case in cases])
         findings = [*findings_of(summary, splits, written), *self._findings()]
@@ -158,7 +158,7 @@ def _cases(
         return labels[0], cases, reader_for(description, plans, cases[0].labels)
     if preprocessed is not None:
         return preprocessed.folder, [CaseFiles(*case) for case in preprocessed.files().items()], preprocessed
-    raise InspectionError(
+    raise EvaluationError(
         f"{dataset.name} has labels neither in nnUNet_raw nor in nnUNet_preprocessed (gt_segmentations, or cases of "
         "the configuration): check these variables."
     )
@@ -168,7 +168,7 @@ def _targets(description: Mapping[str, Any]) -> list[Target]:
     try:
         return targets_of(description)
     except ValueError as error:
-        raise InspectionError(str(error)) from error
+        raise EvaluationError(str(error)) from error
 
 
 def _require_named_values(cases: Sequence[InspectedCase], description: Mapping[str, Any]) -> None:
@@ -179,7 +179,7 @@ def _require_named_values(cases: Sequence[InspectedCase], description: Mapping[s
     wrong = {case: values for case, values in strange.items() if values}
     if wrong:
         values = sorted({value for found in wrong.values() for value in found})
-        raise InspectionError(
+        raise EvaluationError(
             f"dataset.json names the values {', '.join(map(str, sorted(named)))}, but {listed(wrong)} "
             f"{'has' if len(wrong) == 1 else 'have'} {listed([f'{value:g}' for value in values])} too: correct the "
             "labels or dataset.json."

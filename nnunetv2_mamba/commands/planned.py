@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_mamba import plugin
-from nnunetv2_mamba.evaluation.inspection import InspectionError
+from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.inspection.preprocessed import Preprocessed
 from nnunetv2_mamba.evaluation.inspection.summary import Network, Plan
 
@@ -22,14 +22,14 @@ def configuration_of(plans: Mapping[str, Any], name: str | None) -> tuple[Plan, 
         name: of the configuration; None for 3d_fullres, or where there is none, for the first.
 
     Raises:
-        InspectionError: there is no such configuration.
+        EvaluationError: there is no such configuration.
     """
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     names = list(plans["configurations"])
     name = name or ("3d_fullres" if "3d_fullres" in names else names[0])
     if name not in names:
-        raise InspectionError(f"{plans['plans_name']} has no configuration {name}, only {', '.join(names)}: change -c.")
+        raise EvaluationError(f"{plans['plans_name']} has no configuration {name}, only {', '.join(names)}: change -c.")
     configuration = PlansManager(dict(plans)).get_configuration(name).configuration
     spacing, patch = configuration["spacing"], configuration["patch_size"]
     return Plan(plans["plans_name"], name, tuple(map(float, spacing)), tuple(map(int, patch))), configuration
@@ -59,13 +59,13 @@ def network_of(trainer: str | None, configuration: Mapping[str, Any]) -> Network
         None where the plans do not say by how much their network downsamples.
 
     Raises:
-        InspectionError: there is no such trainer, or it does not go with the plans.
+        EvaluationError: there is no such trainer, or it does not go with the plans.
     """
     from nnunetv2_mamba.plans.architecture import is_ours, mamba_architecture
 
     architecture = configuration["architecture"]
     if trainer is not None and trainer not in plugin.trainer_names() and not plugin.may_exist(trainer):
-        raise InspectionError(f"there is no trainer {trainer}: ours are {', '.join(plugin.trainer_names())}.")
+        raise EvaluationError(f"there is no trainer {trainer}: ours are {', '.join(plugin.trainer_names())}.")
     if trainer is None and not architecture["arch_kwargs"].get("strides"):
         return None
     if trainer in plugin.trainer_names() or (trainer is None and not is_ours(architecture)):
@@ -77,7 +77,7 @@ def network_of(trainer: str | None, configuration: Mapping[str, Any]) -> Network
             try:
                 architecture = mamba_architecture(configuration, chosen.network_name, **arguments)
             except ValueError as error:
-                raise InspectionError(str(error)) from error
+                raise EvaluationError(str(error)) from error
         trainer = chosen.__name__
     strides = architecture["arch_kwargs"].get("strides")
     if not strides:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_mamba.evaluation.folder import CaseFiles, EvaluationError
+from nnunetv2_mamba.commands.dataset import read_json, reader_for
+from nnunetv2_mamba.evaluation.errors import EvaluationError
+from nnunetv2_mamba.evaluation.folder import CaseFiles
 from nnunetv2_mamba.evaluation.images import SegmentationReader
 from nnunetv2_mamba.evaluation.targets import Target, ignore_label_of, targets_of
 
@@ -63,7 +65,7 @@ def predictions(
     dataset = _dataset(dataset_file or prediction / "dataset.json")
     if plans_file is None and (prediction / "plans.json").is_file():
         plans_file = prediction / "plans.json"
-    plans = {} if plans_file is None else _json(plans_file)
+    plans = None if plans_file is None else read_json(plans_file)
     ending = dataset["file_ending"]
     references = {path.name.removesuffix(ending): path for path in sorted(reference.glob(f"*{ending}"))}
     cases = [_case(name, path, prediction, ending) for name, path in references.items()]
@@ -75,7 +77,7 @@ def predictions(
     return Source(
         folder=prediction,
         cases=cases,
-        reader=_reader(dataset, plans, next(iter(references.values()), None)),
+        reader=reader_for(dataset, plans, next(iter(references.values()), None)),
         targets=targets_of(dataset),
         ignore_label=ignore_label_of(dataset),
         about=_about(reference, prediction, images, None),
@@ -96,7 +98,7 @@ def trained_model(
     Raises:
         EvaluationError: a fold has not been validated, a case is in two folds, or a folder is not there.
     """
-    dataset, plans = _dataset(folder / "dataset.json"), _json(folder / "plans.json")
+    dataset, plans = _dataset(folder / "dataset.json"), read_json(folder / "plans.json")
     ending, name = dataset["file_ending"], plans["dataset_name"]
     validations = _validations(folder, folds)
     reference = reference or _existing(
@@ -121,7 +123,7 @@ def trained_model(
     return Source(
         folder=folder,
         cases=list(cases.values()),
-        reader=_reader(dataset, plans, next(iter(cases.values())).reference if cases else None),
+        reader=reader_for(dataset, plans, next(iter(cases.values())).reference if cases else None),
         targets=targets_of(dataset),
         ignore_label=ignore_label_of(dataset),
         about=_about(reference, folder, images, list(validations)),
@@ -176,34 +178,16 @@ def _about(reference: Path, prediction: Path, images: Path | None, folds: list[s
     }
 
 
-def _reader(dataset: dict[str, Any], plans: dict[str, Any], example: Path | None) -> SegmentationReader:
-    """The reader that nnU-Net chose when it planned, or would choose now."""
-    from nnunetv2.imageio.reader_writer_registry import (
-        determine_reader_writer_from_dataset_json,
-        recursive_find_reader_writer_by_name,
-    )
-
-    name = plans.get("image_reader_writer")
-    if name is not None:
-        return recursive_find_reader_writer_by_name(name)()
-    example_file = None if example is None else str(example)
-    return determine_reader_writer_from_dataset_json(dataset, example_file, verbose=False)()
-
-
 def _dataset(path: Path) -> dict[str, Any]:
     try:
-        return _json(path)
+        dataset = read_json(path)
     except EvaluationError as error:
         raise EvaluationError(
             f"{error} nnU-Net writes dataset.json beside its predictions; else name it with -djfile."
         ) from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path} cannot be read: {error}.") from error
+    if missing := [key for key in ("labels", "file_ending") if key not in dataset]:
+        raise EvaluationError(f"{path} has no {' and no '.join(missing)}: name a dataset.json of nnU-Net v2.")
+    return dataset
 
 
 def _below(variable: str, *parts: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""``nnUNetv2_mamba demo``: from raw images to scores with stock nnU-Net, on the sample that ships with the package."""
+"""``nnUNetv2_mamba demo``: from raw images to a report, with stock nnU-Net, on the sample that ships with us."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nnunetv2_mamba import plugin
 from nnunetv2_mamba.demo.dataset import DATASET_ID, DATASET_NAME, cases_in, copy_sample, eye_of, write_splits
-from nnunetv2_mamba.demo.scores import Scores, format_dice, read_scores
+from nnunetv2_mamba.demo.scores import Scores, read_scores, table_of
 from nnunetv2_mamba.demo.shell import CommandError, Shell
 from nnunetv2_mamba.training.settings import EPOCHS_VARIABLE, ITERATIONS_VARIABLE, VAL_ITERATIONS_VARIABLE
 
@@ -68,7 +68,9 @@ class Demo:
         started = time.perf_counter()
         self._claim_folder()
         shell = Shell(self._root, self._variables())
-        print("The commands below are stock nnU-Net's; after these lines you can type them yourself.\n")
+        print(
+            "The commands below are stock nnU-Net's, the last two ours; after these lines you can type them yourself.\n"
+        )
         shell.show_setting()
         dataset = copy_sample(self._root / "nnUNet_raw")
         print(
@@ -78,8 +80,8 @@ class Demo:
         self._train(shell)
         self._predict(shell)
         self._evaluate(shell)
-        scores = read_scores(self._predictions / "summary.json", dataset / "dataset.json")
-        self._report(scores, dataset)
+        self._report(shell)
+        self._conclude(read_scores(self._predictions), dataset)
         shell.seconds["total"] = time.perf_counter() - started
         print("\n" + "\n".join(f"{step:<12}{seconds:7.0f} s" for step, seconds in shell.seconds.items()))
 
@@ -90,6 +92,10 @@ class Demo:
     @property
     def _predictions(self) -> Path:
         return self._root / "predictions" / self.trainer
+
+    @property
+    def _page(self) -> Path:
+        return self._root / "report.html"
 
     @property
     def _fold(self) -> Path:
@@ -173,19 +179,28 @@ class Demo:
         shell.run("predict", "Predict images of eyes that the network has never seen", command)
 
     def _evaluate(self, shell: Shell) -> None:
-        truth, out = Path("nnUNet_raw", DATASET_NAME, "labelsTs"), self._predictions.relative_to(self._root)
-        command = ["nnUNetv2_evaluate_folder", str(truth), str(out), "-djfile", str(out / "dataset.json")]
-        command += ["-pfile", str(out / "plans.json"), "-np", "1"]
-        shell.run("evaluate", "Compare the predictions with the lesions that experts drew", command)
+        raw, out = Path("nnUNet_raw", DATASET_NAME), self._predictions.relative_to(self._root)
+        files = ["-djfile", str(out / "dataset.json"), "-pfile", str(out / "plans.json"), "-np", "1"]
+        command = ["nnUNetv2_evaluate_folder", str(raw / "labelsTs"), str(out), *files]
+        shell.run("evaluate", "Compare the predictions with the lesions that experts drew, pixel by pixel", command)
+        command = ["nnUNetv2_mamba", "evaluate", "-ref", str(raw / "labelsTs"), "-pred", str(out), *files]
+        command += ["--images", str(raw / "imagesTs")]
+        shell.run("lesions", "Compare them lesion by lesion: which were found, missed, invented", command)
 
-    def _report(self, scores: list[Scores], dataset: Path) -> None:
+    def _report(self, shell: Shell) -> None:
+        out = self._predictions.relative_to(self._root)
+        command = ["nnUNetv2_mamba", "report", str(out), "-o", self._page.name]
+        # Tiles of one eye are alike, so eyes should be drawn and not tiles; but from four nobody can tell an interval.
+        reason = "Put it on one page, with pictures; with more eyes, --patient '^IDRiD_[0-9]+' gives intervals by eye"
+        shell.run("report", reason, command)
+
+    def _conclude(self, scores: list[Scores], dataset: Path) -> None:
         from nnunetv2_mamba.demo.figure import draw
 
         cases = cases_in(dataset / "labelsTs")
-        print(f"\nDice on {len(cases)} held-out tiles of {len({eye_of(case) for case in cases})} eyes")
-        print(f"{'':<16}{'mean over tiles':>18}{'over all pixels':>18}")
-        for score in scores:
-            print(f"{score.label:<16}{format_dice(score.mean):>18}{format_dice(score.pooled):>18}")
+        print(f"\n{len(cases)} held-out tiles of {len({eye_of(case) for case in cases})} eyes")
+        print("\n".join(table_of(scores)))
         draw(dataset, self._predictions, scores, self.trainer, self._root / "demo.png")
-        print(f"\npicture   {self._root / 'demo.png'}\nnumbers   {self._predictions / 'summary.json'}")
+        print(f"\nreport    {self._page}\npicture   {self._root / 'demo.png'}")
+        print(f"numbers   {self._predictions / 'summary.json'}, {self._predictions / 'lesion_summary.json'}")
         print(f"training  {self._fold / 'progress.png'}")

@@ -10,7 +10,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.patches import Patch
 from PIL import Image
 
-from nnunetv2_mamba.demo.scores import Scores, format_dice
+from nnunetv2_mamba.demo.scores import Scores, format_score
 
 # Cyan and magenta stay apart from each other, also for colour-blind readers, and from anything on a grey fundus.
 COLOURS = {1: "#19d3f3", 2: "#ff4fd8"}
@@ -100,14 +100,14 @@ def _overlay(axes: Axes, image: np.ndarray, labels: np.ndarray) -> None:
 
 
 def _caption(case: str, scores: list[Scores]) -> str:
-    dice = "  ·  ".join(f"{score.label} {format_dice(score.per_case[case])}" for score in scores)
+    dice = "  ·  ".join(f"{score.label} {format_score(score.per_case[case])}" for score in scores)
     return f"{case}:  Dice {dice}"
 
 
 def _headings(figure: Figure, dataset: Path, scores: list[Scores], trainer: str) -> None:
     number = len(list((dataset / "labelsTs").glob("*.png")))
     dice = ", ".join(
-        f"{score.label} {format_dice(score.mean)} ({format_dice(score.pooled)} over pixels)" for score in scores
+        f"{score.label} {format_score(score.mean)} ({format_score(score.pooled)} over pixels)" for score in scores
     )
     figure.text(0.5, 0.968, f"{trainer} on fundus photographs of unseen eyes", ha="center", fontsize=17, weight="bold")
     figure.text(0.5, 0.929, f"mean Dice of all {number} held-out tiles: {dice}", ha="center", fontsize=13)

@@ -1,54 +1,74 @@
-"""Dice as nnU-Net measured it, read from the ``summary.json`` that its evaluation writes."""
+"""Scores of the demo: pixels as nnU-Net has measured them, lesions as ``nnUNetv2_mamba evaluate`` has."""
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Dice of one label.
+    """Scores of one label.
 
     Attributes:
         label: name of the label in dataset.json.
         per_case: Dice by case name, nan where the label is neither drawn nor predicted.
         mean: nnU-Net's number, the mean over the cases that are not nan.
         pooled: Dice of all pixels of all cases together, which tiny lesions cannot dominate.
+        lesions: number of lesions drawn.
+        found: how many of them were found.
+        invented: predicted lesions a case that are none.
     """
 
     label: str
     per_case: dict[str, float]
     mean: float
     pooled: float
+    lesions: int
+    found: int
+    invented: float
 
 
-def read_scores(summary_file: Path, dataset_file: Path) -> list[Scores]:
-    """Dice of every foreground label, in the order of dataset.json.
+def read_scores(predictions: Path) -> list[Scores]:
+    """Scores of every foreground label, in the order of dataset.json.
 
     Args:
-        summary_file: nnU-Net's ``summary.json``.
-        dataset_file: nnU-Net's ``dataset.json``, for the names of the labels.
+        predictions: folder with nnU-Net's ``summary.json`` and our ``lesion_summary.json``.
     """
-    summary, labels = json.loads(summary_file.read_text()), json.loads(dataset_file.read_text())["labels"]
+    means = json.loads((predictions / "summary.json").read_text())["mean"]
+    report = json.loads((predictions / "lesion_summary.json").read_text())
     scores = []
-    for name, value in labels.items():
-        if value == 0:
-            continue
-        cases = {Path(case["prediction_file"]).stem: case["metrics"][str(value)] for case in summary["metric_per_case"]}
-        hits = 2 * sum(case["TP"] for case in cases.values())
-        errors = sum(case["FP"] + case["FN"] for case in cases.values())
+    for name, target in report["targets"].items():
+        cases = {case["case"]: case["targets"][name] for case in report["cases"]}
+        lesions, found = (sum(case["counts"][key] for case in cases.values()) for key in ("lesions", "found"))
         scores.append(
             Scores(
                 label=name.replace("_", " "),
-                per_case={case: float(metrics["Dice"]) for case, metrics in cases.items()},
-                mean=float(summary["mean"][str(value)]["Dice"]),
-                pooled=hits / (hits + errors) if hits + errors else math.nan,
+                per_case={case: _number(values["metrics"]["DSC"]) for case, values in cases.items()},
+                mean=float(means[str(target["labels"][0])]["Dice"]),
+                pooled=_number(target["pooled"]["DSC"]),
+                lesions=lesions,
+                found=found,
+                invented=_number(target["pooled"]["fp_per_case"]),
             )
         )
     return scores
 
 
-def format_dice(value: float) -> str:
+def table_of(scores: list[Scores]) -> Iterator[str]:
+    """The scores as lines of a table."""
+    yield f"{'':<16}{'Dice, mean of tiles':>20}{'of all pixels':>15}{'lesions found':>15}{'invented per tile':>19}"
+    for score in scores:
+        mean, pooled, invented = map(format_score, (score.mean, score.pooled, score.invented))
+        found = f"{score.found} of {score.lesions}"
+        yield f"{score.label:<16}{mean:>20}{pooled:>15}{found:>15}{invented:>19}"
+
+
+def format_score(value: float) -> str:
     """Two decimals, or a hyphen where there is nothing to measure."""
     return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

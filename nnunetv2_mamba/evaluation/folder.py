@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from nnunetv2_mamba import __version__
 from nnunetv2_mamba.evaluation.case import Pair, compare_pair
+from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.froc import counts_by_threshold, probabilities_of
 from nnunetv2_mamba.evaluation.images import Segmentation, SegmentationReader, read_segmentation, require_same_grid
 from nnunetv2_mamba.evaluation.metrics import METRICS
@@ -30,10 +31,6 @@ SUMMARY_FILE = "lesion_summary.json"
 LESIONS_FILE = "lesions.csv"
 FORMAT = 1
 COLUMNS = ("case", "fold", "target", *(entry.name for entry in fields(Part)))
-
-
-class EvaluationError(RuntimeError):
-    """The evaluation cannot go on; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -259,7 +256,10 @@ def _collect(results: Sequence[Mapping[str, Any]], settings: Settings, about: Ma
         "unit": unit,
         "dimensions": dimensions.pop(),
         **about,
-        "metrics": {name: metric.as_dict(unit, len(results[0]["spacing"])) for name, metric in METRICS.items()},
+        "metrics": {
+            name: metric.as_dict(unit, len(results[0]["spacing"]), settings.protocol)
+            for name, metric in METRICS.items()
+        },
         "targets": targets,
         "sensitivity": sensitivity_of(settings.sensitivity, settings.targets, sensitivity) or None,
         "cases": [_entry(result) for result in results],

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -24,9 +25,13 @@ def probabilities_of(path: Path, targets: Sequence[Target], shape: tuple[int, ..
 
     Raises:
         GeometryError: the probabilities are of another grid.
+        OSError: the file cannot be read.
     """
-    with np.load(path) as file:
-        channels = file["probabilities"]
+    try:
+        with np.load(path) as file:
+            channels = file["probabilities"]
+    except (BadZipFile, EOFError, KeyError, ValueError) as error:
+        raise OSError(f"{path} holds no probabilities as nnU-Net writes them: {error}") from error
     if channels.ndim == len(shape) + 2 and channels.shape[1] == 1:
         channels = channels[:, 0]
     if channels.shape[1:] != shape:

@@ -31,7 +31,7 @@ class Segmentation:
     Attributes:
         array: labels (*spatial), (y, x) of an image or (z, y, x) of a volume.
         spacing: of the voxels, one number an axis.
-        placement: origin and direction, or an affine matrix, by name; empty where the file has none.
+        placement: origin in mm and direction cosines, by name; empty where the file has none.
         unit: of the spacing; px where the file does not know how large its pixels are.
         path: of the file.
     """
@@ -68,15 +68,19 @@ def read_segmentation(reader: SegmentationReader, path: Path) -> Segmentation:
 
 
 def _placement(properties: dict[str, Any]) -> dict[str, tuple[float, ...]]:
-    stuff = properties.get("sitk_stuff") or properties.get("nibabel_stuff") or {}
-    names = ("origin", "direction", "original_affine")
-    return {name: tuple(np.ravel(stuff[name]).tolist()) for name in names if name in stuff}
+    stuff = dict(properties.get("sitk_stuff") or {})
+    if nibabel := properties.get("nibabel_stuff"):
+        # The affine of the array that the reader gives, which it may have turned.
+        affine = np.asarray(nibabel.get("reoriented_affine", nibabel["original_affine"]), dtype=float)
+        axes = affine[:3, :3]
+        stuff = {"origin": affine[:3, 3], "direction": axes / np.linalg.norm(axes, axis=0)}
+    return {name: tuple(np.ravel(stuff[name]).tolist()) for name in ("origin", "direction") if name in stuff}
 
 
 def require_same_grid(reference: Segmentation, prediction: Segmentation) -> None:
     """Refuse two segmentations whose voxels are not at the same places.
 
-    A thousandth of the spacing, or a hundredth of a voxel of the origin, is what file formats round away.
+    A thousandth of spacing and direction, and a hundredth of a voxel of the origin, is what file formats round away.
 
     Raises:
         GeometryError: shape, spacing, origin or direction differ.
@@ -86,11 +90,11 @@ def require_same_grid(reference: Segmentation, prediction: Segmentation) -> None
         _refuse("shape", prediction, prediction.array.shape, reference, reference.array.shape, remedy)
     if not np.allclose(reference.spacing, prediction.spacing, rtol=1e-3):
         _refuse("spacing", prediction, prediction.spacing, reference, reference.spacing, remedy)
-    for name in reference.placement.keys() & prediction.placement.keys():
+    for name in (name for name in reference.placement if name in prediction.placement):
         there, here = reference.placement[name], prediction.placement[name]
         tolerance = 1e-3 if name == "direction" else 1e-2 * min(reference.spacing)
         if len(there) != len(here) or not np.allclose(there, here, rtol=0, atol=tolerance):
-            _refuse(name.replace("_", " "), prediction, here, reference, there, remedy)
+            _refuse(name, prediction, here, reference, there, remedy)
 
 
 def _refuse(what: str, prediction: Segmentation, here: Any, reference: Segmentation, there: Any, remedy: str) -> None:

@@ -64,8 +64,17 @@ class Metric:
     definition: str
     empty: Mapping[str, float | Literal["computed"] | None]
 
-    def as_dict(self, unit: str, dimensions: int) -> dict[str, Any]:
-        """What goes into files, with the unit of the images."""
+    def empty_under(self, protocol: Protocol) -> dict[str, Any]:
+        """What the metric is in empty cells, where the protocol may say otherwise."""
+        values = dict(self.empty)
+        if self.name == "HD95":
+            values |= dict.fromkeys(("reference_empty", "prediction_empty"), protocol.missed_distance)
+        if self.name == "lesionwise_hd95" and protocol.missed_distance is None:
+            values = dict.fromkeys(values)
+        return values | {cell: value for name, cell, value in protocol.empty_values if name == self.name}
+
+    def as_dict(self, unit: str, dimensions: int, protocol: Protocol) -> dict[str, Any]:
+        """What goes into files, with the unit of the images and the protocol's values for empty cells."""
         size = unit if unit == "px" else f"{unit}^{dimensions}"
         return {
             "label": self.label,
@@ -73,7 +82,7 @@ class Metric:
             "direction": self.direction,
             "unit": self.unit.format(length=unit, size=size),
             "definition": self.definition,
-            "empty": dict(self.empty),
+            "empty": self.empty_under(protocol),
         }
 
 
@@ -385,6 +394,8 @@ def of_case(counts: Counts, surface: Mapping[str, float], protocol: Protocol) ->
     if cells["surface"] in ("reference_empty", "prediction_empty"):
         values["NSD"] = 0.0
     for name, cell, value in protocol.empty_values:
+        if name not in METRICS:
+            raise ValueError(f"empty_values names the metric {name!r}, which is none of {', '.join(METRICS)}.")
         if cells[METRICS[name].scope] == cell:
             values[name] = value
     return values

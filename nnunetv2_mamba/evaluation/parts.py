@@ -120,15 +120,16 @@ class MatchedParts:
         self.components = self._side(
             "component", labels, number, protocol.min_component_voxels, protocol.min_component_size
         )
-        touching = overlaps_between(self.lesions.labels, reach, labels, self.lesions.voxels, self.components.voxels)
-        self.touching = touching.among(~self.components.small[touching.component])
-        self.pairs = self.touching.among(matches(self.touching, protocol))
-        duplicates = candidates(self.touching, protocol) & protocol.spare_duplicates
-        self._spared = self.touching.component[duplicates]
+        self._all_touching = overlaps_between(
+            self.lesions.labels, reach, labels, self.lesions.voxels, self.components.voxels
+        )
+        touching = self._all_touching.among(~self.components.small[self._all_touching.component])
+        self.pairs = touching.among(matches(touching, protocol))
+        self._spared = touching.component[candidates(touching, protocol) & protocol.spare_duplicates]
 
     def describe(self, between: "SurfacesBetween | None" = None) -> list[Part]:
         """Every lesion, then every component; with distances where surfaces are given."""
-        forth, back = between.gaps(self.touching) if between else (None, None)
+        forth, back = between.gaps(self._all_touching) if between else (None, None)
         hd95 = between.hd95_of_lesions(self.pairs) if between else {}
         pairs = self.pairs
         turned = Overlaps(pairs.component, pairs.lesion, pairs.voxels, pairs.iou)

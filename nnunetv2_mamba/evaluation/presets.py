@@ -14,6 +14,7 @@ _BRATS = Protocol(
     empty_values=(
         ("DSC", "both_empty", 1.0),
         ("SEN", "both_empty", 1.0),
+        ("SEN", "reference_empty", 0.0),
         ("HD95", "both_empty", 0.0),
         ("lesionwise_dice", "both_empty", 1.0),
         ("lesionwise_hd95", "both_empty", 0.0),
@@ -34,7 +35,11 @@ PRESETS = {
         _BRATS.but(name="brats-ped"),
         _BRATS.but(name="brats-men", dilation_steps=1),
         _BRATS.but(name="brats-met", dilation_steps=1, min_lesion_voxels=3),
-        Protocol(name="isles22", precision_counts="lesions", empty_values=(("lesion_f1", "both_empty", 1.0),)),
+        Protocol(
+            name="isles22",
+            precision_counts="lesions",
+            empty_values=(("DSC", "both_empty", 1.0), ("lesion_f1", "both_empty", 1.0)),
+        ),
         Protocol(name="autopet", connectivity="edges"),
         Protocol(name="picai", matching="one_to_one", iou_threshold=0.1, spare_duplicates=True),
     )

@@ -3,8 +3,10 @@
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Literal, get_args
 
 Connectivity = Literal["faces", "edges", "corners"]
@@ -42,6 +44,8 @@ class Strata:
         Raises:
             ValueError: the bounds do not rise, are no fractions, or are not one less than the names.
         """
+        _set(self, "names", tuple(self.names))
+        _set(self, "bounds", tuple(_number("a bound of strata", bound, float) for bound in self.bounds))
         if self.by not in get_args(StrataBy) or self.level not in ("lesion", "image"):
             raise ValueError(f"strata by {self.by!r} of {self.level!r} do not exist: see Strata.")
         if len(self.names) != len(self.bounds) + 1 or list(self.bounds) != sorted(set(self.bounds)):
@@ -101,6 +105,7 @@ class Protocol:
         Raises:
             ValueError: a field has a value that it cannot have, or not together with another.
         """
+        self._normalise()
         choices = {"connectivity": Connectivity, "matching": Matching}
         for name, allowed in choices.items():
             if getattr(self, name) not in get_args(allowed):
@@ -117,6 +122,28 @@ class Protocol:
         for name in sizes:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} is negative.")
+
+    def _normalise(self) -> None:
+        """Give every field its type, so that equal rules are written alike and have one hash.
+
+        Raises:
+            ValueError: a field has a value of another type.
+        """
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            if entry.type in (int, float) or (entry.type == float | None and value is not None):
+                _set(self, entry.name, _number(entry.name, value, int if entry.type is int else float))
+        if not isinstance(self.spare_duplicates, bool):
+            raise ValueError(f"spare_duplicates={self.spare_duplicates!r} is neither true nor false.")
+        if not isinstance(self.strata, Strata):
+            raise ValueError(f"strata={self.strata!r} is no mapping with fields of Strata.")
+        try:
+            values = tuple((str(metric), cell, float(value)) for metric, cell, value in self.empty_values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"empty_values={self.empty_values!r} is no list of metric, cell and number.") from error
+        if unknown := [cell for _, cell, _ in values if cell not in get_args(Cell)]:
+            raise ValueError(f"empty_values has the cell {unknown[0]!r}, which is none of {', '.join(get_args(Cell))}.")
+        _set(self, "empty_values", values)
 
     @property
     def hash(self) -> str:
@@ -136,14 +163,11 @@ class Protocol:
         Raises:
             ValueError: a field does not exist, or has a value that it cannot have.
         """
-        unknown = fields.keys() - {entry.name for entry in dataclasses.fields(cls)}
-        if unknown:
-            known = ", ".join(entry.name for entry in dataclasses.fields(cls))
-            raise ValueError(f"a protocol has no {', '.join(sorted(unknown))}, only {known}.")
+        _require_known("a protocol has", cls, fields)
         values = dict(fields)
         if isinstance(strata := values.get("strata"), Mapping):
-            values["strata"] = Strata(**{key: _as_tuple(value) for key, value in strata.items()})
-        values["empty_values"] = tuple(tuple(entry) for entry in values.get("empty_values", ()))
+            _require_known("strata have", Strata, strata)
+            values["strata"] = Strata(**strata)
         return cls(**values)
 
     def but(self, **fields: Any) -> "Protocol":
@@ -151,5 +175,18 @@ class Protocol:
         return dataclasses.replace(self, **fields)
 
 
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _require_known(what: str, cls: type, fields: Mapping[str, Any]) -> None:
+    known = [entry.name for entry in dataclasses.fields(cls)]
+    if unknown := sorted(fields.keys() - set(known)):
+        raise ValueError(f"{what} no {', '.join(unknown)}, only {', '.join(known)}.")
+
+
+def _number(name: str, value: Any, kind: type[int] | type[float]) -> int | float:
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not math.isfinite(number) or kind(number) != number:
+        raise ValueError(f"{name}={value!r} is no {'whole ' if kind is int else ''}number.")
+    return kind(number)
+
+
+def _set(frozen: Any, name: str, value: Any) -> None:
+    object.__setattr__(frozen, name, value)

@@ -44,7 +44,7 @@ def lesion_strata(parts: Sequence[Part], cases: int, protocol: Protocol) -> list
     sizes = np.array([_size(part, strata) for part in parts])
     is_lesion = np.array([part.kind == "lesion" for part in parts], dtype=bool)
     bounds = bounds_of(strata, sizes[is_lesion])
-    group = np.searchsorted(bounds, sizes, side="left")
+    group = _groups(bounds, sizes)
     entries = []
     for number, (name, upper) in enumerate(zip(strata.names, [*bounds, None], strict=True)):
         members = [part for part, mine in zip(parts, group, strict=True) if mine == number]
@@ -69,7 +69,7 @@ def image_strata(cases: Sequence[Counts], protocol: Protocol, voxel_sizes: Seque
     strata = protocol.strata
     sizes = np.array([_image_size(counts, size, strata) for counts, size in zip(cases, voxel_sizes, strict=True)])
     bounds = bounds_of(strata, sizes[sizes > 0])
-    group = np.where(sizes > 0, np.searchsorted(bounds, sizes, side="left"), -1)
+    group = np.where(sizes > 0, _groups(bounds, sizes), -1)
     entries = []
     for number, (name, upper) in enumerate(zip(strata.names, [*bounds, None], strict=True)):
         counts = add_up([counts for counts, mine in zip(cases, group, strict=True) if mine == number])
@@ -81,6 +81,11 @@ def image_strata(cases: Sequence[Counts], protocol: Protocol, voxel_sizes: Seque
 def add_up(counts: Sequence[Counts]) -> dict[str, Any]:
     """Sums of counts over cases; zeros for no case."""
     return {name: sum(case[name] for case in counts) for name in COUNTS}
+
+
+def _groups(bounds: Sequence[float], sizes: np.ndarray) -> np.ndarray:
+    """Number of the group of each size; a size that is meant to equal a bound may differ by rounding."""
+    return np.searchsorted(np.asarray(bounds) * (1 + 1e-9), sizes, side="left")
 
 
 def _size(part: Part, strata: Strata) -> float:

@@ -42,19 +42,26 @@ class Surfaces:
         whole: of the mask.
         part: number of the part that an element of a part belongs to (M,), rising.
         element: position of that element in `whole` (M,).
-        areas: of the elements of parts (M,).
+        code: which of the voxels around that element are of the part (M,), see `_codes`.
+        areas: of an element by its code.
     """
 
     whole: Surface
     part: np.ndarray
     element: np.ndarray
+    code: np.ndarray
     areas: np.ndarray
 
     def of(self, parts: Sequence[int]) -> Surface:
-        """Surface of some parts together, which do not touch each other."""
+        """Surface of some parts together."""
         starts, stops = np.searchsorted(self.part, parts, "left"), np.searchsorted(self.part, parts, "right")
         mine = np.concatenate([np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)])
-        return Surface(self.whole.points[self.element[mine]], self.areas[mine])
+        element, code = self.element[mine], self.code[mine]
+        if len(parts) > 1:
+            # Parts that are neighbours at a corner only, which is not enough for every connectivity, share an element.
+            element, which = np.unique(element, return_inverse=True)
+            code = np.bincount(which, weights=code).astype(np.intp)
+        return Surface(self.whole.points[element], self.areas[code])
 
     def nearest(self, distances: np.ndarray, number: int) -> np.ndarray:
         """Smallest of the distances (N,) of each part's elements (number + 1,), infinite where a part has none."""
@@ -79,7 +86,8 @@ def surfaces_of(parts: np.ndarray, spacing: tuple[float, ...]) -> Surfaces:
     table = _areas(tuple(spacing))
     whole = Surface(np.stack(index, axis=1) * np.asarray(spacing), table[code.ravel()[where]])
     around = [padded[tuple(i + c for i, c in zip(index, corner, strict=True))] for corner in _corners(parts.ndim)]
-    return Surfaces(whole, *_elements_of_parts(np.stack(around, axis=1), table))
+    part, element, code = _elements_of_parts(np.stack(around, axis=1))
+    return Surfaces(whole, part, element, code, table)
 
 
 def _corners(dimensions: int) -> list[tuple[int, ...]]:
@@ -99,8 +107,8 @@ def _codes(inside: np.ndarray) -> np.ndarray:
     return inside
 
 
-def _elements_of_parts(around: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Each element once for every part around it: (part, position, area)."""
+def _elements_of_parts(around: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each element once for every part around it: (part, position, code)."""
     found = []
     bits = 2 ** np.arange(around.shape[1])[::-1]
     for corner in range(around.shape[1]):
@@ -108,10 +116,10 @@ def _elements_of_parts(around: np.ndarray, table: np.ndarray) -> tuple[np.ndarra
         first = (part > 0) & ~(around[:, :corner] == part[:, None]).any(axis=1)
         element = np.flatnonzero(first)
         code = ((around[element] == part[element, None]) * bits).sum(axis=1)
-        found.append((part[element], element, table[code]))
-    part, element, areas = (np.concatenate(column) for column in zip(*found, strict=True))
+        found.append((part[element], element, code))
+    part, element, code = (np.concatenate(column) for column in zip(*found, strict=True))
     order = np.argsort(part, kind="stable")
-    return part[order], element[order], areas[order]
+    return part[order], element[order], code[order]
 
 
 @lru_cache(maxsize=64)

@@ -34,11 +34,16 @@ def targets_of(dataset: Mapping[str, Any]) -> list[Target]:
         dataset: content of nnU-Net's ``dataset.json``.
 
     Raises:
-        ValueError: there is no foreground label.
+        ValueError: there is no foreground label, or one that is no number.
     """
     targets = []
     for name, value in dataset["labels"].items():
-        labels = tuple(int(label) for label in (value if isinstance(value, (list, tuple)) else [value]))
+        try:
+            labels = tuple(int(label) for label in (value if isinstance(value, (list, tuple)) else [value]))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"dataset.json says that the label {name} is {value!r}: nnU-Net v2 wants a name and its number."
+            ) from error
         if name != "ignore" and set(labels) != {0}:
             targets.append(Target(name, labels))
     if not targets:

@@ -7,14 +7,16 @@ from torch import distributed
 
 from nnunetv2_mamba.training.autocast import autocast_dtype, autocast_in, loss_in_float32
 from nnunetv2_mamba.training.checkpoint import bare_network
+from nnunetv2_mamba.training.cost import CostMixin
 from nnunetv2_mamba.training.epoch_log import forget_current_epoch, log_epoch_value
 from nnunetv2_mamba.training.finite import require_finite
 from nnunetv2_mamba.training.gradient_guard import GradientGuard, TrainingDivergedError
+from nnunetv2_mamba.training.lesion_report import LesionReportMixin
 from nnunetv2_mamba.training.safe_checkpoint import LATEST, SafeCheckpointMixin
 from nnunetv2_mamba.training.settings import AUTOCAST_VARIABLE, QuickRun
 
 
-class RobustTrainer(SafeCheckpointMixin, nnUNetTrainer):
+class RobustTrainer(LesionReportMixin, CostMixin, SafeCheckpointMixin, nnUNetTrainer):
     """Base of all our trainers: network, loss, optimizer and schedule are those of nnU-Net, until a subclass says so.
 
     While every loss and gradient is finite and no variable of ours is set, it trains what the stock trainer trains, bit

@@ -15,7 +15,14 @@ from nnunetv2_mamba.demo.dataset import DATASET_NAME
 from nnunetv2_mamba.training.robust_trainer import RobustTrainer
 
 TRAINER = "nnUNetTrainerVMUNet"
-STEPS = ["nnUNetv2_plan_and_preprocess", "nnUNetv2_train", "nnUNetv2_predict", "nnUNetv2_evaluate_folder"]
+STEPS = [
+    "nnUNetv2_plan_and_preprocess",
+    "nnUNetv2_train",
+    "nnUNetv2_predict",
+    "nnUNetv2_evaluate_folder",
+    "nnUNetv2_mamba evaluate",
+    "nnUNetv2_mamba report",
+]
 
 
 @pytest.fixture
@@ -41,17 +48,23 @@ def demo(tmp_path):
     return Demo(out=tmp_path / "out", trainer=TRAINER)
 
 
+def steps(calls: list[list[str]]) -> list[str]:
+    return [next(step for step in STEPS if " ".join(call).startswith(step)) for call in calls]
+
+
 def fold(demo):
     return demo.out / "nnUNet_results" / DATASET_NAME / f"{TRAINER}__nnUNetPlans__2d" / "fold_0"
 
 
-def test_runs_the_four_steps_and_writes_the_picture(demo, calls, capfd):
+def test_runs_all_steps_and_writes_page_and_picture(demo, calls, capfd):
     assert demo.run() == 0
-    assert [call[0] for call in calls()] == STEPS
+    assert steps(calls()) == STEPS
+    assert (demo.out / "report.html").exists()
     assert (demo.out / "demo.png").stat().st_size > 100_000
     assert (demo.out / "nnUNet_preprocessed" / DATASET_NAME / "splits_final.json").exists()
     out = capfd.readouterr().out
-    assert "hard exudate                  1.00              1.00" in out
+    assert "hard exudate                    1.00           0.90       72 of 96               0.50" in out
+    assert f"report    {demo.out / 'report.html'}" in out
     assert "total" in out
 
 
@@ -78,7 +91,7 @@ def test_epochs_asked_for_win_over_the_environment_and_that_over_the_default(tmp
 def test_failing_command_stops_the_demo_and_is_named(demo, calls, monkeypatch, capfd, step):
     monkeypatch.setenv("DEMO_FAIL", step)
     assert demo.run() == 7
-    assert [call[0] for call in calls()] == STEPS[: STEPS.index(step) + 1]
+    assert steps(calls()) == STEPS[: STEPS.index(step) + 1]
     message = capfd.readouterr().err.strip()
     assert message.count("\n") == 0
     assert message.startswith(f"demo: `{step} ")
@@ -90,7 +103,7 @@ def test_second_run_keeps_what_is_finished(demo, calls, capfd):
     calls()
     capfd.readouterr()
     assert demo.run() == 0
-    assert [call[0] for call in calls()] == ["nnUNetv2_predict", "nnUNetv2_evaluate_folder"]
+    assert steps(calls()) == STEPS[2:]
     assert capfd.readouterr().out.count("done earlier") == 2
 
 

@@ -1,6 +1,7 @@
 """The whole demo with real nnU-Net, cut to two training steps."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -27,5 +28,9 @@ def test_demo_of_two_training_steps(tmp_path, monkeypatch, capfd):
         assert set(np.unique(prediction)) <= {0, 1, 2}
     summary = json.loads((predictions / "summary.json").read_text())
     assert len(summary["metric_per_case"]) == len(cases_in(SAMPLE / "labelsTs"))
+    for target in json.loads((predictions / "lesion_summary.json").read_text())["targets"].values():
+        expected = summary["mean"][str(target["labels"][0])]["Dice"]
+        assert target["mean"]["DSC"] == (None if math.isnan(expected) else pytest.approx(expected))
+    assert "<svg" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert (tmp_path / "out" / "demo.png").stat().st_size > 100_000
     assert f"The split file contains {len(folds)} splits" in capfd.readouterr().out

@@ -24,7 +24,10 @@ def render(tmp_path):
             label = np.asarray(Image.open(SAMPLE / "labelsTs" / f"{case}.png"))
             Image.fromarray(predict(label)).save(tmp_path / f"{case}.png")
         dice = dict.fromkeys(CASES, 0.5) | {CASES[0]: math.nan}
-        scores = [Scores(label, dice, 0.5, math.nan) for label in ("hard exudate", "haemorrhage")]
+        scores = [
+            Scores(label, dice, 0.5, math.nan, lesions=4, found=3, invented=0.5)
+            for label in ("hard exudate", "haemorrhage")
+        ]
         draw(SAMPLE, tmp_path, scores, "nnUNetTrainerS3Mamba", tmp_path / "demo.png")
         return np.asarray(Image.open(tmp_path / "demo.png").convert("RGB")).astype(int)
 

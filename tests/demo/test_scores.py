@@ -1,44 +1,57 @@
-"""Scores are nnU-Net's numbers, read from its summary."""
+"""Scores are the numbers of the two evaluations, read from their files."""
 
 import json
 import math
 
 import pytest
 
-from nnunetv2_mamba.demo.scores import format_dice, read_scores
+from nnunetv2_mamba.demo.scores import format_score, read_scores, table_of
 
 
-def metrics(tp, fp, fn):
-    return {"Dice": 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else math.nan, "TP": tp, "FP": fp, "FN": fn}
+def case(name, dice, lesions, found):
+    targets = {
+        "hard_exudate": {"counts": {"lesions": lesions, "found": found}, "metrics": {"DSC": dice}},
+        "other": {"counts": {"lesions": 0, "found": 0}, "metrics": {"DSC": None}},
+    }
+    return {"case": name, "targets": targets}
 
 
 @pytest.fixture
 def scores(tmp_path):
-    cases = [
-        {"prediction_file": "/p/a.png", "metrics": {"1": metrics(10, 0, 0), "2": metrics(0, 0, 0)}},
-        {"prediction_file": "/p/b.png", "metrics": {"1": metrics(45, 30, 80), "2": metrics(0, 0, 0)}},
-    ]
-    summary = {"metric_per_case": cases, "mean": {"1": {"Dice": 0.725}, "2": {"Dice": math.nan}}}
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
-    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "hard_exudate": 1, "other": 2}}))
-    return read_scores(tmp_path / "summary.json", tmp_path / "dataset.json")
+    report = {
+        "targets": {
+            "hard_exudate": {"labels": [1], "pooled": {"DSC": 0.5, "fp_per_case": 1.5}},
+            "other": {"labels": [2], "pooled": {"DSC": None, "fp_per_case": 0.0}},
+        },
+        "cases": [case("a", 1.0, 2, 2), case("b", 0.45, 7, 3)],
+    }
+    (tmp_path / "lesion_summary.json").write_text(json.dumps(report))
+    (tmp_path / "summary.json").write_text(json.dumps({"mean": {"1": {"Dice": 0.725}, "2": {"Dice": math.nan}}}))
+    return read_scores(tmp_path)
 
 
-def test_background_is_left_out_and_names_are_readable(scores):
+def test_names_are_readable(scores):
     assert [score.label for score in scores] == ["hard exudate", "other"]
 
 
-def test_mean_and_cases_are_those_of_the_summary(scores):
+def test_the_mean_is_nnunets_and_the_rest_ours(scores):
     assert scores[0].mean == 0.725
     assert scores[0].per_case == {"a": 1.0, "b": 0.45}
-
-
-def test_pooled_counts_pixels(scores):
-    assert scores[0].pooled == pytest.approx(110 / 220)
+    assert scores[0].pooled == 0.5
+    assert (scores[0].found, scores[0].lesions, scores[0].invented) == (5, 9, 1.5)
 
 
 def test_nothing_to_measure_is_nan(scores):
     assert math.isnan(scores[1].mean)
     assert math.isnan(scores[1].pooled)
-    assert format_dice(scores[1].pooled) == "-"
-    assert format_dice(0.456) == "0.46"
+    assert math.isnan(scores[1].per_case["a"])
+    assert format_score(scores[1].pooled) == "-"
+    assert format_score(0.456) == "0.46"
+
+
+def test_the_table_has_a_line_a_label(scores):
+    lines = [line.split() for line in list(table_of(scores))[1:]]
+    assert lines == [
+        ["hard", "exudate", "0.72", "0.50", "5", "of", "9", "1.50"],
+        ["other", "-", "-", "0", "of", "0", "0.00"],
+    ]

@@ -115,6 +115,16 @@ def test_full_resolution_predicts_in_the_space_of_the_image(trained):
     check_prediction(trained, trained.predict(S3MAMBA, ["all"], "predicted"))
 
 
+def test_the_lesion_report_measures_in_the_space_of_the_image(trained):
+    report = json.loads((trained.model(S3MAMBA) / "fold_all" / "validation" / "lesion_summary.json").read_text())
+    assert (report["dimensions"], report["unit"], list(report["targets"])) == (3, "mm", ["first", "second"])
+    for case in report["cases"]:
+        label = sitk.GetArrayFromImage(sitk.ReadImage(trained.raw / "labelsTr" / f"{case['case']}.nii.gz"))
+        assert sorted(case["spacing"]) == sorted(SPACING)
+        volumes = [case["targets"][name]["counts"]["reference_volume"] for name in ("first", "second")]
+        assert volumes == [pytest.approx(np.prod(SPACING) * (label == value).sum()) for value in (1, 2)]
+
+
 @pytest.mark.slow
 def test_cascade_trains_and_predicts_on_what_the_low_resolution_predicted(trained):
     low, cascade = (replace(trained, configuration=name) for name in ("3d_lowres", "3d_cascade_fullres"))

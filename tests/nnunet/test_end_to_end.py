@@ -4,11 +4,15 @@ import json
 import re
 from dataclasses import replace
 from functools import partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from nnunetv2.evaluation import evaluate_predictions
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from PIL import Image
 
 from tests.nnunet.conftest import CommandError, Workspace, both
@@ -68,6 +72,50 @@ def test_training_leaves_what_stock_training_leaves(trained, trainer):
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
+def test_the_summary_is_nnunets_to_the_last_byte(trained, trainer, tmp_path, monkeypatch):
+    # In threads and not in processes that would import torch again.
+    threads = SimpleNamespace(get_context=lambda _: SimpleNamespace(Pool=ThreadPool))
+    monkeypatch.setattr(evaluate_predictions, "multiprocessing", threads)
+    validation = trained.model(trainer) / "fold_0" / "validation"
+    evaluate_predictions.compute_metrics_on_folder(
+        str(trained.preprocessed / "gt_segmentations"),
+        str(validation),
+        str(tmp_path / "summary.json"),
+        NaturalImage2DIO(),
+        ".png",
+        [1],
+        num_processes=1,
+    )
+    assert (validation / "summary.json").read_bytes() == (tmp_path / "summary.json").read_bytes()
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_the_lesion_report_beside_it_counts_the_same_pixels(trained, trainer):
+    for fold in (0, 1):
+        validation = trained.model(trainer) / f"fold_{fold}" / "validation"
+        report = json.loads((validation / "lesion_summary.json").read_text())
+        counts = {case["case"]: case["targets"]["blob"]["counts"] for case in report["cases"]}
+        for case in json.loads((validation / "summary.json").read_text())["metric_per_case"]:
+            ours = counts.pop(Path(case["prediction_file"]).stem)
+            assert {key: ours[key] for key in ("TP", "FP", "FN", "TN")}.items() <= case["metrics"]["1"].items()
+            assert ours["lesions"] > 0
+        assert counts == {}
+        assert report["targets"]["blob"]["froc"]["cases"] == 2
+        assert len((validation / "lesions.csv").read_text().splitlines()) > 1
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_the_training_says_what_it_cost(trained, trainer):
+    cost = json.loads((trained.model(trainer) / "fold_0" / "cost.json").read_text())
+    assert cost["trainer"] == trainer
+    assert cost["network"].rpartition(".")[2] == trainer.removeprefix("nnUNetTrainer")
+    weights = checkpoint(trained.model(trainer), 0)["network_weights"]
+    assert 0 < cost["parameters"] <= sum(tensor.numel() for tensor in weights.values())
+    assert (cost["epochs"], cost["iterations_per_epoch"]) == (1, 2)
+    assert 0 < cost["epoch_seconds"] < 60
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
 def test_prediction_has_the_shape_of_the_image(predicted, trainer):
     assert {image.shape for image in labels(predicted[trainer]).values()} == {(48, 40)}
     assert len(list(predicted[trainer].glob("*.npz"))) == len(labels(predicted[trainer])) == 2
@@ -87,12 +135,15 @@ def test_training_is_resumed_where_it_stopped(trained):
     assert checkpoint(trained.model(VMUNET), 0)["current_epoch"] == 2
 
 
-def test_validation_alone_writes_the_same_summary_again(trained):
-    summary = trained.model(S3MAMBA) / "fold_0" / "validation" / "summary.json"
-    before = json.loads(summary.read_text())
-    summary.unlink()
+def test_validation_alone_writes_the_same_results_again(trained):
+    fold = trained.model(S3MAMBA) / "fold_0"
+    files = [fold / "validation" / name for name in ("summary.json", "lesion_summary.json", "lesions.csv")]
+    before, cost = [file.read_bytes() for file in files], json.loads((fold / "cost.json").read_text())
+    for file in (*files, fold / "cost.json"):
+        file.unlink()
     trained.train(S3MAMBA, 0, "--val", "--npz")
-    assert json.loads(summary.read_text()) == before
+    assert [file.read_bytes() for file in files] == before
+    assert json.loads((fold / "cost.json").read_text()) == cost | {"processes": None}
 
 
 def test_all_cases_as_one_fold(trained):

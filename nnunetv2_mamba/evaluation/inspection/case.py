@@ -117,7 +117,7 @@ def inspect_case(job: Job, files: CaseFiles) -> InspectedCase:
 
     Raises:
         OSError: a file cannot be read.
-        InspectionError: the preprocessed case was made from another image.
+        EvaluationError: the preprocessed case was made from another image.
     """
     segmentation = read_segmentation(job.reader, files.labels)
     flat = segmentation.array.ndim == 2

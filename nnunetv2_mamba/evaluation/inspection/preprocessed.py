@@ -8,7 +8,7 @@ from typing import Any
 import blosc2
 import numpy as np
 
-from nnunetv2_mamba.evaluation.inspection import InspectionError
+from nnunetv2_mamba.evaluation.errors import EvaluationError
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class Preprocessed:
 
         Raises:
             OSError: the file or the properties of the case cannot be read.
-            InspectionError: the segmentation was made from an image of another shape.
+            EvaluationError: the segmentation was made from an image of another shape.
         """
         segmentation, properties = self.read_seg(str(path))
         made_from = tuple(int(size) for size in properties["shape_before_cropping"])
         if made_from != shape:
-            raise InspectionError(
+            raise EvaluationError(
                 f"{path} was made from an image of {_by(made_from)} voxels, and the labels of that case have "
                 f"{_by(shape)} now: run nnUNetv2_preprocess again."
             )

@@ -9,7 +9,7 @@ from functools import partial
 
 from tqdm import tqdm
 
-from nnunetv2_mamba.evaluation.inspection import InspectionError
+from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.inspection.case import CaseFiles, InspectedCase, Job, inspect_case
 
 _INLINE_SECONDS = 3.0
@@ -29,7 +29,7 @@ def survey(job: Job, cases: Sequence[CaseFiles], processes: int = 1, progress: b
 
     Raises:
         OSError: a file cannot be read.
-        InspectionError: a preprocessed case was made from another image, or a process was killed.
+        EvaluationError: a preprocessed case was made from another image, or a process was killed.
     """
     return list(tqdm(_measured(job, cases, processes), "inspecting", len(cases), disable=not progress, leave=False))
 
@@ -50,6 +50,6 @@ def _measured(job: Job, cases: Sequence[CaseFiles], processes: int) -> Iterator[
         try:
             yield from pool.map(partial(inspect_case, job), rest)
         except BrokenProcessPool as error:
-            raise InspectionError(
+            raise EvaluationError(
                 f"a process was killed, perhaps for want of memory: take fewer with -np than {processes}."
             ) from error

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.images import read_segmentation
-from nnunetv2_mamba.evaluation.inspection import InspectionError
 from nnunetv2_mamba.evaluation.inspection.preprocessed import Preprocessed
 from tests.evaluation.inspection.conftest import save_preprocessed
 
@@ -44,7 +44,7 @@ def test_the_part_that_nnunet_kept(tmp_path):
 def test_labels_that_have_changed_since_are_refused(tmp_path):
     path = save_preprocessed(tmp_path, "a", np.ones((3, 2, 2)), (3, 4, 4), (1.0, 1.0, 1.0))
     with pytest.raises(
-        InspectionError, match=r"image of 3 x 4 x 4 voxels.*have 3 x 5 x 4 now: run nnUNetv2_preprocess"
+        EvaluationError, match=r"image of 3 x 4 x 4 voxels.*have 3 x 5 x 4 now: run nnUNetv2_preprocess"
     ):
         Preprocessed(tmp_path, (0, 1, 2), (1.0, 2.0, 2.0)).resampled(path, (3, 5, 4))
 

@@ -1,0 +1,123 @@
+"""The lesion-wise report beside nnU-Net's own validation, for any of its trainers."""
+
+import os
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from nnunetv2.configuration import default_num_processes
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+if TYPE_CHECKING:
+    from nnunetv2_mamba.evaluation.folder import CaseFiles, Evaluation
+    from nnunetv2_mamba.evaluation.protocol import Protocol
+
+REPORT_FILES = ("lesion_summary.json", "lesions.csv")
+
+VOXELS_PER_PROCESS = 50_000_000
+"""A worker process costs seconds, as nnU-Net's main module makes each import torch; as much as so many voxels."""
+
+
+class LesionReportMixin(nnUNetTrainer):
+    """Which lesions of the validation cases were found: ``class MyTrainer(LesionReportMixin, nnUNetTrainer)``.
+
+    After nnU-Net's validation, ``lesion_summary.json`` and ``lesions.csv`` lie beside its ``summary.json``, which stays
+    as it is. Whatever fails here fails alone: it is reported in the log, and the training ends as it would have.
+
+    Attributes:
+        lesion_protocol: rules of the evaluation, or the name of a preset or of a JSON file with rules.
+    """
+
+    lesion_protocol: ClassVar["Protocol | str"] = "default"
+
+    local_rank: int
+    output_folder: str
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Stock validation, then the report; the other ranks of a data-parallel training do not wait for it."""
+        super().perform_actual_validation(save_probabilities)
+        if self.local_rank == 0:
+            self._report_lesions(Path(self.output_folder, "validation"))
+
+    def _report_lesions(self, folder: Path) -> None:
+        try:
+            # Imported here and not above, so that a broken installation of their libraries costs the report alone.
+            from nnunetv2_mamba.evaluation.text import lines_of
+
+            # Those of an earlier validation would pass for this one's if the process were killed.
+            _remove_report(folder)
+            evaluation = self._evaluate_lesions(folder)
+            evaluation.write(folder)
+            for line in (*lines_of(evaluation.summary), f"{' and '.join(REPORT_FILES)} are in {folder}"):
+                self.print_to_log_file(line)
+        # Days of training have ended well: nothing in here is worth an exit code that says otherwise.
+        except Exception:
+            with suppress(OSError):
+                _remove_report(folder)
+            self.print_to_log_file(
+                f"{traceback.format_exc()}\nThe lesion report was not written for the reason above; model and "
+                f"validation are complete. Write it later with: nnUNetv2_mamba evaluate {self.output_folder_base}"
+            )
+
+    def _evaluate_lesions(self, folder: Path) -> "Evaluation":
+        from nnunetv2_mamba.evaluation.folder import Settings, evaluate_files
+        from nnunetv2_mamba.evaluation.presets import protocol_from
+        from nnunetv2_mamba.evaluation.targets import ignore_label_of, targets_of
+
+        references = Path(self.preprocessed_dataset_folder_base, "gt_segmentations")
+        cases = self._validation_files(folder, references)
+        if missing := [files.case for files in cases if files.prediction is None]:
+            self.print_to_log_file(f"No prediction of {', '.join(missing)}: their lesions count as missed")
+        protocol = self.lesion_protocol
+        settings = Settings(
+            reader=self.plans_manager.image_reader_writer_class(),
+            targets=targets_of(self.dataset_json),
+            protocol=protocol_from(protocol) if isinstance(protocol, str) else protocol,
+            ignore_label=ignore_label_of(self.dataset_json),
+        )
+        about = {
+            "folds": [self.fold] if isinstance(self.fold, int) else None,
+            "reference_folder": str(references),
+            "prediction_folder": str(folder),
+            "image_folder": _images_of(self.plans_manager.dataset_name),
+        }
+        processes = self._report_processes(len(cases))
+        return evaluate_files(cases, settings, allow_missing=True, processes=processes, about=about)
+
+    def _validation_files(self, folder: Path, references: Path) -> "list[CaseFiles]":
+        from nnunetv2_mamba.evaluation.folder import CaseFiles
+
+        ending = self.dataset_json["file_ending"]
+        return [
+            CaseFiles(
+                case=case,
+                reference=references / f"{case}{ending}",
+                prediction=_if_exists(folder / f"{case}{ending}"),
+                fold=self.fold if isinstance(self.fold, int) else None,
+                probabilities=_if_exists(folder / f"{case}.npz"),
+            )
+            # Under DDP nnU-Net has each rank predict its share; this is the whole.
+            for case in sorted(self.do_split()[1])
+        ]
+
+    def _report_processes(self, n_cases: int) -> int:
+        voxels = n_cases * np.prod(self.plans_manager.original_median_shape_after_transp)
+        return int(np.clip(voxels // VOXELS_PER_PROCESS, 1, min(default_num_processes, n_cases)))
+
+
+def _if_exists(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _images_of(dataset: str) -> str | None:
+    # Training needs no raw data: neither the variable nor the folder has to be there.
+    raw = os.environ.get("nnUNet_raw")
+    images = _if_exists(Path(raw, dataset, "imagesTr")) if raw else None
+    return None if images is None else str(images)
+
+
+def _remove_report(folder: Path) -> None:
+    for name in REPORT_FILES:
+        (folder / name).unlink(missing_ok=True)
