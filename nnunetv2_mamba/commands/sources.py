@@ -1,6 +1,5 @@
 """Where the cases of a trained model, or of a folder of predictions, have their files."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,17 +66,17 @@ def predictions(
         plans_file = prediction / "plans.json"
     plans = None if plans_file is None else read_json(plans_file)
     ending = dataset["file_ending"]
-    references = {path.name.removesuffix(ending): path for path in sorted(reference.glob(f"*{ending}"))}
-    cases = [_case(name, path, prediction, ending) for name, path in references.items()]
+    names = [path.name.removesuffix(ending) for path in sorted(reference.glob(f"*{ending}"))]
+    cases = [CaseFiles.within(name, reference, prediction, ending) for name in names]
     predicted = (path.name.removesuffix(ending) for path in sorted(prediction.glob(f"*{ending}")))
-    stray = [name for name in predicted if name not in references]
+    stray = [name for name in predicted if name not in names]
     if stray:
         few = ", ".join(stray[:5])
         raise EvaluationError(f"{len(stray)} predictions have no reference in {reference} ({few}): move them away.")
     return Source(
         folder=prediction,
         cases=cases,
-        reader=reader_for(dataset, plans, next(iter(references.values()), None)),
+        reader=reader_for(dataset, plans, cases[0].reference if cases else None),
         targets=targets_of(dataset),
         ignore_label=ignore_label_of(dataset),
         about=_about(reference, prediction, images, None),
@@ -117,7 +116,9 @@ def trained_model(
                 raise EvaluationError(
                     f"{case} was predicted in fold {cases[case].fold} and in fold {fold}: choose with -f."
                 )
-            cases[case] = _case(case, reference / f"{case}{ending}", validation, ending, number)
+            cases[case] = CaseFiles.within(case, reference, validation, ending, number)
+            if not cases[case].reference.is_file():
+                raise EvaluationError(f"{cases[case].reference} is not there: name the folder of references with -ref.")
     if images is None:
         images = _existing(_below("nnUNet_raw", name, "imagesTr"))
     return Source(
@@ -126,7 +127,7 @@ def trained_model(
         reader=reader_for(dataset, plans, next(iter(cases.values())).reference if cases else None),
         targets=targets_of(dataset),
         ignore_label=ignore_label_of(dataset),
-        about=_about(reference, folder, images, list(validations)),
+        about=_about(reference, folder, images, [int(fold) if fold.isdigit() else fold for fold in validations]),
     )
 
 
@@ -150,26 +151,13 @@ def _validated(validation: Path, ending: str, dataset: str, fold: int | None) ->
     """Cases that the validation of a fold consists of, predicted or not where nnU-Net's splits are at hand."""
     splits = _below("nnUNet_preprocessed", dataset, "splits_final.json")
     if fold is not None and splits is not None and splits.is_file():
-        every = json.loads(splits.read_text())
+        every = read_json(splits)
         if fold < len(every):
             return sorted(every[fold]["val"])
     return sorted(path.name.removesuffix(ending) for path in validation.glob(f"*{ending}"))
 
 
-def _case(name: str, reference: Path, folder: Path, ending: str, fold: int | None = None) -> CaseFiles:
-    if not reference.is_file():
-        raise EvaluationError(f"the reference {reference} is not there: name the right folder with -ref.")
-    prediction, probabilities = folder / f"{name}{ending}", folder / f"{name}.npz"
-    return CaseFiles(
-        case=name,
-        reference=reference,
-        prediction=prediction if prediction.is_file() else None,
-        fold=fold,
-        probabilities=probabilities if probabilities.is_file() else None,
-    )
-
-
-def _about(reference: Path, prediction: Path, images: Path | None, folds: list[str] | None) -> dict[str, Any]:
+def _about(reference: Path, prediction: Path, images: Path | None, folds: list[int | str] | None) -> dict[str, Any]:
     return {
         "reference_folder": str(reference),
         "prediction_folder": str(prediction),

@@ -3,12 +3,9 @@
 import csv
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from itertools import islice
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.froc import counts_by_threshold, probabilities_of
 from nnunetv2_mamba.evaluation.images import Segmentation, SegmentationReader, read_segmentation, require_same_grid
 from nnunetv2_mamba.evaluation.metrics import METRICS
+from nnunetv2_mamba.evaluation.parallel import for_each
 from nnunetv2_mamba.evaluation.parts import Part
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.summary import jsonable, sensitivity_of, summarise_target
@@ -50,6 +48,28 @@ class CaseFiles:
     prediction: Path | None
     fold: int | None = None
     probabilities: Path | None = None
+
+    @classmethod
+    def within(
+        cls, case: str, references: Path, predictions: Path, ending: str, fold: int | None = None
+    ) -> "CaseFiles":
+        """Files of a case where nnU-Net has them; of the predictions, those that are there.
+
+        Args:
+            case: its name.
+            references: folder of the reference segmentations.
+            predictions: folder of the predicted ones.
+            ending: of their names, such as ``.nii.gz``.
+            fold: of the cross-validation.
+        """
+        prediction, probabilities = predictions / f"{case}{ending}", predictions / f"{case}.npz"
+        return cls(
+            case=case,
+            reference=references / f"{case}{ending}",
+            prediction=prediction if prediction.is_file() else None,
+            fold=fold,
+            probabilities=probabilities if probabilities.is_file() else None,
+        )
 
 
 @dataclass
@@ -121,7 +141,7 @@ def evaluate_files(
         cases: where they are.
         settings: what every case is evaluated with.
         allow_missing: whether a case without a prediction counts as predicted empty.
-        processes: how many cases at a time; 1 evaluates them in this process.
+        processes: how many cases at a time; a few small ones are evaluated in this process in any case.
         progress: whether to show a progress bar.
         about: more entries of the summary, such as the folders that the cases are from.
 
@@ -139,9 +159,10 @@ def evaluate_files(
             f"{len(missing)} of {len(cases)} cases have no prediction ({few}): predict them, leave their references "
             "out, or count them as predicted empty with --allow-missing."
         )
-    tasks = ((case, settings) for case in sorted(cases, key=lambda case: (case.case, case.fold or 0)))
-    results = tqdm(_run(tasks, processes), total=len(cases), disable=not progress, desc="evaluating", unit="case")
-    return _collect(list(results), settings, dict(about or {}))
+    ordered = sorted(cases, key=lambda case: (case.case, case.fold or 0))
+    results = for_each(partial(evaluate_case, settings=settings), ordered, processes)
+    bar = tqdm(results, total=len(cases), disable=not progress, desc="evaluating", unit="case")
+    return _collect(list(bar), settings, dict(about or {}))
 
 
 def read_evaluation(folder: Path) -> Evaluation:
@@ -157,28 +178,6 @@ def read_evaluation(folder: Path) -> Evaluation:
     with (folder / LESIONS_FILE).open(newline="") as file:
         lesions = [_parsed(row) for row in csv.DictReader(file)]
     return Evaluation(summary, lesions)
-
-
-def _run(tasks: Iterable[tuple[CaseFiles, Settings]], processes: int) -> Iterator[dict[str, Any]]:
-    """Results in the order of the tasks; no more of them are under way than keep the processes busy."""
-    if processes <= 1:
-        yield from (evaluate_case(*task) for task in tasks)
-        return
-    tasks = iter(tasks)
-    # Forked, a process could inherit locks that threads of this one hold.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        running: list[Future] = [pool.submit(evaluate_case, *task) for task in islice(tasks, 2 * processes)]
-        try:
-            while running:
-                yield running.pop(0).result()
-                running += [pool.submit(evaluate_case, *task) for task in islice(tasks, 1)]
-        except BrokenProcessPool as error:
-            raise EvaluationError(
-                "a process that evaluates was killed, probably because memory ran out: use fewer of them (-np)."
-            ) from error
-        finally:
-            for future in running:
-                future.cancel()
 
 
 def evaluate_case(files: CaseFiles, settings: Settings) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 from nnunetv2.configuration import default_num_processes
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
     from nnunetv2_mamba.evaluation.protocol import Protocol
 
 REPORT_FILES = ("lesion_summary.json", "lesions.csv")
-
-VOXELS_PER_PROCESS = 50_000_000
-"""A worker process costs seconds, as nnU-Net's main module makes each import torch; as much as so many voxels."""
 
 
 class LesionReportMixin(nnUNetTrainer):
@@ -83,39 +79,22 @@ class LesionReportMixin(nnUNetTrainer):
             "prediction_folder": str(folder),
             "image_folder": _images_of(self.plans_manager.dataset_name),
         }
-        processes = self._report_processes(len(cases))
-        return evaluate_files(cases, settings, allow_missing=True, processes=processes, about=about)
+        return evaluate_files(cases, settings, allow_missing=True, processes=default_num_processes, about=about)
 
     def _validation_files(self, folder: Path, references: Path) -> "list[CaseFiles]":
         from nnunetv2_mamba.evaluation.folder import CaseFiles
 
         ending = self.dataset_json["file_ending"]
-        return [
-            CaseFiles(
-                case=case,
-                reference=references / f"{case}{ending}",
-                prediction=_if_exists(folder / f"{case}{ending}"),
-                fold=self.fold if isinstance(self.fold, int) else None,
-                probabilities=_if_exists(folder / f"{case}.npz"),
-            )
-            # Under DDP nnU-Net has each rank predict its share; this is the whole.
-            for case in sorted(self.do_split()[1])
-        ]
-
-    def _report_processes(self, n_cases: int) -> int:
-        voxels = n_cases * np.prod(self.plans_manager.original_median_shape_after_transp)
-        return int(np.clip(voxels // VOXELS_PER_PROCESS, 1, min(default_num_processes, n_cases)))
-
-
-def _if_exists(path: Path) -> Path | None:
-    return path if path.exists() else None
+        fold = self.fold if isinstance(self.fold, int) else None
+        # Under DDP nnU-Net has each rank predict its share; this is the whole.
+        return [CaseFiles.within(case, references, folder, ending, fold) for case in sorted(self.do_split()[1])]
 
 
 def _images_of(dataset: str) -> str | None:
     # Training needs no raw data: neither the variable nor the folder has to be there.
     raw = os.environ.get("nnUNet_raw")
-    images = _if_exists(Path(raw, dataset, "imagesTr")) if raw else None
-    return None if images is None else str(images)
+    images = Path(raw, dataset, "imagesTr") if raw else None
+    return str(images) if images is not None and images.is_dir() else None
 
 
 def _remove_report(folder: Path) -> None:

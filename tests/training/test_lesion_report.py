@@ -18,7 +18,6 @@ from PIL import Image
 from nnunetv2_mamba.evaluation import folder
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.plugin import trainer_names
-from nnunetv2_mamba.training import lesion_report
 from nnunetv2_mamba.training.lesion_report import REPORT_FILES, LesionReportMixin
 from nnunetv2_mamba.training.robust_trainer import RobustTrainer
 from tests.training.conftest import toy_plans
@@ -215,15 +214,6 @@ def test_the_summary_says_where_everything_is(make, tmp_path, monkeypatch):
     monkeypatch.delenv("nnUNet_raw")
     trainer.perform_actual_validation()
     assert summary_of(trainer)["image_folder"] is None
-
-
-@pytest.mark.parametrize(
-    ("shape", "n_cases", "processes"),
-    [([1, 4, 8], 2, 1), ([1, 512, 512], 20, 1), ([64, 256, 256], 20, 1), ([64, 256, 256], 200, 8), ([500] * 3, 3, 3)],
-)
-def test_processes_are_started_where_there_is_work_for_them(make, monkeypatch, shape, n_cases, processes):
-    monkeypatch.setattr(lesion_report, "default_num_processes", 8)
-    assert make(original_median_shape_after_transp=shape)._report_processes(n_cases) == processes
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnunetv2_mamba.evaluation.inspection import survey as module
+from nnunetv2_mamba.evaluation import parallel
 from nnunetv2_mamba.evaluation.inspection.case import CaseFiles, Job
 from nnunetv2_mamba.evaluation.inspection.plot import plot, sizes_seen
 from nnunetv2_mamba.evaluation.inspection.preprocessed import Preprocessed
@@ -35,7 +35,7 @@ def test_processes_give_what_one_gives_in_the_same_order(tmp_path, monkeypatch):
     job = Job(reader, (Target("blob", (1,)),))
     cases = [CaseFiles(*case) for case in reader.files().items()]
     alone = survey(job, cases)
-    monkeypatch.setattr(module, "_INLINE_SECONDS", 0.0)
+    monkeypatch.setattr(parallel, "INLINE_SECONDS", 0.0)
     together = survey(job, cases, processes=2)
     sizes = [case.targets["blob"].annotated.voxels.tolist() for case in together]
     assert sizes == [case.targets["blob"].annotated.voxels.tolist() for case in alone]

@@ -1,0 +1,56 @@
+"""The same work for many cases, in this process or in several."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing import get_context
+from typing import TypeVar
+
+from nnunetv2_mamba.evaluation.errors import EvaluationError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+INLINE_SECONDS = 2.0
+"""Processes are started only when this was not enough for all: each has to import what the main module imports."""
+
+
+def for_each(work: Callable[[Task], Result], tasks: Sequence[Task], processes: int) -> Iterator[Result]:
+    """Results in the order of the tasks, with no more of them in memory than keep the processes busy.
+
+    Args:
+        work: what is done with each task; can be pickled, as its tasks and results can.
+        tasks: arguments, one a call.
+        processes: how many may work side by side.
+
+    Raises:
+        EvaluationError: a process was killed.
+    """
+    started, done = time.perf_counter(), 0
+    for task in tasks:
+        if time.perf_counter() - started > INLINE_SECONDS and min(processes, len(tasks) - done) > 1:
+            break
+        yield work(task)
+        done += 1
+    if done < len(tasks):
+        yield from _in_processes(work, tasks[done:], min(processes, len(tasks) - done))
+
+
+def _in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], processes: int) -> Iterator[Result]:
+    # Forked, a process could inherit locks that threads of this one hold.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        waiting = iter(tasks)
+        running: list[Future[Result]] = [pool.submit(work, task) for task in islice(waiting, 2 * processes)]
+        try:
+            while running:
+                yield running.pop(0).result()
+                running += [pool.submit(work, task) for task in islice(waiting, 1)]
+        except BrokenProcessPool as error:
+            raise EvaluationError(
+                f"a process was killed, perhaps for want of memory: take fewer of them with -np than {processes}."
+            ) from error
+        finally:
+            for future in running:
+                future.cancel()
