@@ -1,0 +1,161 @@
+"""The page: everything computed, set by the template, written to one file."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import jinja2
+
+from nnunetv2_mamba.evaluation.metrics import pooled
+from nnunetv2_mamba.evaluation.protocol import Protocol
+from nnunetv2_mamba.evaluation.report import wording
+from nnunetv2_mamba.evaluation.report.metric_tables import definitions
+from nnunetv2_mamba.evaluation.report.source import Source, common_cases
+from nnunetv2_mamba.evaluation.report.statistics import DRAWS
+from nnunetv2_mamba.evaluation.report.svg import MODEL_COLOURS, marker_path, page_style
+from nnunetv2_mamba.evaluation.report.target_view import TargetView, TargetViews
+from nnunetv2_mamba.files import written_aside
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Report:
+    """A report of one or several models on the same targets.
+
+    Args:
+        sources: the models.
+        patient_of: what the cases of one patient have in common; each case is its own patient unless given.
+
+    Raises:
+        ValueError: there is no source, or they cannot be compared.
+    """
+
+    def __init__(self, sources: Sequence[Source], patient_of: Callable[[str], str] | None = None) -> None:
+        _require_comparable(sources)
+        self._sources = sources
+        self._by_patient = patient_of is not None
+        self._summary = sources[0].summary
+        self._names = [source.name for source in sources]
+        protocol = Protocol.from_dict(self._summary["protocol"])
+        self._views = TargetViews(sources, partial(pooled, protocol=protocol), patient_of or str)
+
+    def html(self) -> str:
+        """The page."""
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        with page_style():
+            targets = [self._views.view(index, name) for index, name in enumerate(self._sources[0].targets)]
+        return environment.get_template("report.html.j2").render(
+            names=self._names,
+            markers=[marker_path(place) for place in range(len(self._names))],
+            colours=MODEL_COLOURS,
+            targets=targets,
+            sections=_sections(targets),
+            pictures=self._views.pictures.all,
+            about=self._about(),
+            rules=wording.protocol_in_words(
+                self._summary["protocol"], self._summary["unit"], self._sources[0].size_unit
+            ),
+            protocol=self._summary["protocol"],
+            protocol_hash=self._summary["protocol_hash"],
+            definitions=definitions(self._summary["metrics"]),
+            remarks=self._remarks(),
+            made_by=self._summary["made_by"],
+        )
+
+    def _about(self) -> list[str]:
+        number = sorted({len(source.case_files) for source in self._sources})
+        cases = wording.count(number[0], "case") if len(number) == 1 else f"{number[0]:,} to {number[-1]:,} cases"
+        images = "images" if self._summary["dimensions"] == 2 else "volumes"
+        return [
+            wording.count(len(self._names), "model"),
+            cases,
+            images,
+            f"{wording.count(len(self._sources[0].targets), 'target')}: {', '.join(self._sources[0].targets)}",
+        ]
+
+    def _remarks(self) -> list[str]:
+        """What a reader has to know before believing the numbers."""
+        draws = "patients" if self._by_patient else "cases"
+        remarks = [
+            f"Intervals hold 95 % of what {DRAWS:,} draws of as many {draws} with replacement give, always the same "
+            "draws. They say how far the numbers would move with other cases, not with another training."
+        ]
+        if not self._by_patient:
+            remarks.append("Where several cases are of one patient, the intervals are too narrow.")
+        common = len(common_cases(self._sources))
+        sizes = [len(source.case_files) for source in self._sources]
+        if any(size != common for size in sizes):
+            each = wording.listing([f"{name} on {size:,}" for name, size in zip(self._names, sizes, strict=True)])
+            remarks.append(
+                f"The models were not evaluated on the same cases: {each}; {common:,} are common to all. "
+                "Tables are of each model's own cases, pairs of those that both have."
+            )
+        missing = {
+            source.name: sum(entry["prediction_file"] is None for entry in source.summary["cases"])
+            for source in self._sources
+        }
+        for name, cases in missing.items():
+            if cases:
+                remarks.append(f"{wording.count(cases, 'case')} of {name} had no prediction and counted as empty.")
+        return remarks
+
+
+def _sections(targets: Sequence[TargetView]) -> list[tuple[str, str]]:
+    """Place and name of the sections that the page has."""
+    there = {
+        "froc": any(target.froc for target in targets),
+        "pictures": any(target.views for target in targets),
+        "sensitivity": any(target.sensitivity for target in targets),
+    }
+    every = {
+        "outcome": "Outcome",
+        "models": "Models",
+        "sizes": "Lesions by size",
+        "cases": "Dice of each case",
+        "froc": "Free-response ROC",
+        "pictures": "Cases to look at",
+        "sensitivity": "Under other protocols",
+        "rules": "Protocol",
+        "definitions": "Definitions",
+    }
+    return [(place, words) for place, words in every.items() if there.get(place, True)]
+
+
+def _require_comparable(sources: Sequence[Source]) -> None:
+    if not sources:
+        raise ValueError("there is nothing to report: name a trained model's folder or a folder of predictions.")
+    first = sources[0]
+    for source in sources[1:]:
+        for what, one, other in (
+            ("protocol", first.summary["protocol_hash"], source.summary["protocol_hash"]),
+            ("targets", first.targets, source.targets),
+            ("unit", first.size_unit, source.size_unit),
+        ):
+            if one != other:
+                raise ValueError(
+                    f"{first.name} and {source.name} cannot be compared, their {what} differ ({one} and {other}): "
+                    "evaluate them in the same way, or report them apart."
+                )
+
+
+def write_report(sources: Sequence[Source], path: Path, patient_of: Callable[[str], str] | None = None) -> None:
+    """Write the report of one or several models as one HTML file that needs nothing else.
+
+    Args:
+        sources: the models.
+        path: of the file.
+        patient_of: what the cases of one patient have in common.
+
+    Raises:
+        OSError: a segmentation cannot be read, or the file not be written.
+        ValueError: the models cannot be compared.
+    """
+    text = Report(sources, patient_of).html()
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")

@@ -1,0 +1,141 @@
+"""What a report knows of a model: its evaluation, and where the pictures of its cases are."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunetv2_mamba.evaluation.parts import Part
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What was counted and measured in each case, for one target.
+
+    Attributes:
+        names: of the cases.
+        counts: numbers that add up over cases, each (cases,).
+        metrics: values of each metric (cases,), NaN where it is not defined.
+    """
+
+    names: tuple[str, ...]
+    counts: Mapping[str, np.ndarray]
+    metrics: Mapping[str, np.ndarray]
+
+    def of(self, names: Sequence[str]) -> "Cases":
+        """The named cases, in the order of the names."""
+        place = {name: index for index, name in enumerate(self.names)}
+        chosen = np.array([place[name] for name in names], dtype=int)
+        return Cases(
+            tuple(names),
+            {name: values[chosen] for name, values in self.counts.items()},
+            {name: values[chosen] for name, values in self.metrics.items()},
+        )
+
+    def metric(self, name: str) -> np.ndarray:
+        """Values (cases,) of a metric, NaN throughout where the evaluation does not have it."""
+        return self.metrics.get(name, np.full(len(self.names), math.nan))
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """The lesions of all cases that are found or missed, for one target.
+
+    Attributes:
+        cases: name of the case of each (lesions,).
+        sizes: in mm^2 or mm^3, or pixels or voxels where there are no mm (lesions,).
+        voxels: (lesions,).
+        found: whether it was found (lesions,).
+    """
+
+    cases: np.ndarray
+    sizes: np.ndarray
+    voxels: np.ndarray
+    found: np.ndarray
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained model or a folder of predictions, evaluated.
+
+    Attributes:
+        name: what the report calls it.
+        summary: content of ``lesion_summary.json``.
+        parts: case, fold, target and part of every row of ``lesions.csv``.
+        reader: object of nnU-Net's that reads segmentations and images of the cases; None for a report without
+            pictures.
+        ignore_label: value of the voxels that nobody has annotated.
+        images: folder of the images, ``CASE_0000.ending``; what is not in it is looked for in that of the summary.
+        cost: of the training, with the keys of ``cost.json``; None where it is not known.
+    """
+
+    name: str
+    summary: Mapping[str, Any]
+    parts: Sequence[tuple[str, int | None, str, Part]] = field(repr=False)
+    reader: Any = None
+    ignore_label: int | None = None
+    images: Path | None = None
+    cost: Mapping[str, Any] | None = None
+
+    @property
+    def targets(self) -> list[str]:
+        """Names of the evaluated labels and regions."""
+        return list(self.summary["targets"])
+
+    @property
+    def size_unit(self) -> str:
+        """Unit of the sizes of lesions."""
+        images = self.summary["dimensions"] == 2
+        return {"mm": "mm²" if images else "mm³"}.get(self.summary["unit"], "px" if images else "voxels")
+
+    @cached_property
+    def case_files(self) -> dict[str, Mapping[str, Any]]:
+        """The entry of each case in the summary."""
+        return {entry["case"]: entry for entry in self.summary["cases"]}
+
+    def cases(self, target: str) -> Cases:
+        """What was counted and measured in each case."""
+        entries = [entry["targets"][target] for entry in self.summary["cases"]]
+        names = tuple(entry["case"] for entry in self.summary["cases"])
+        return Cases(names, *(_columns([entry[part] for entry in entries]) for part in ("counts", "metrics")))
+
+    def lesions(self, target: str) -> Lesions:
+        """The lesions that are found or missed; those that the protocol ignores are left out."""
+        mine = [
+            (case, part)
+            for case, _, name, part in self.parts
+            if name == target and part.kind == "lesion" and part.status in ("found", "missed")
+        ]
+        return Lesions(
+            np.array([case for case, _ in mine], dtype=object),
+            np.array([part.size for _, part in mine]),
+            np.array([part.voxels for _, part in mine]),
+            np.array([part.status == "found" for _, part in mine], dtype=bool),
+        )
+
+    def image_file(self, case: str) -> Path | None:
+        """File of the first channel of a case; None where no folder is known or it has no such file."""
+        for folder in filter(None, (self.images, self.summary.get("image_folder"))):
+            # Not by a pattern, in which brackets of a case's name would have a meaning.
+            files = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
+            if found := next((file for file in files if file.name.startswith(f"{case}_0000.")), None):
+                return found
+        return None
+
+
+def _columns(entries: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    names = dict.fromkeys(name for entry in entries for name in entry)
+    return {
+        name: np.array([math.nan if entry.get(name) is None else float(entry[name]) for entry in entries])
+        for name in names
+    }
+
+
+def common_cases(sources: Sequence[Source]) -> list[str]:
+    """Names of the cases that every source has, in the order of the first."""
+    others = [source.case_files.keys() for source in sources[1:]]
+    return [case for case in sources[0].case_files if all(case in other for other in others)]

@@ -1,0 +1,84 @@
+"""Tables as texts that the page only has to set."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from nnunetv2_mamba.evaluation.report import wording
+from nnunetv2_mamba.evaluation.report.scores import Over, Result
+from nnunetv2_mamba.evaluation.report.statistics import MIN_CASES, Estimate
+
+NO_INTERVAL = "†"
+OVER: dict[Over, str] = {"pooled": "all cases together", "mean": "mean of cases"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """Head of a column.
+
+    Attributes:
+        label: what it says.
+        note: a second, smaller line.
+        model: place of the model whose column it is.
+        text: whether it holds words rather than numbers.
+    """
+
+    label: str
+    note: str = ""
+    model: int | None = None
+    text: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A field of a table.
+
+    Attributes:
+        text: what it says.
+        note: a second, smaller line.
+        best: whether it is the best of its kind.
+        model: place of the model that it names.
+        link: name of the place on the page that it goes to.
+    """
+
+    text: str
+    note: str = ""
+    best: bool = False
+    model: int | None = None
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        columns: heads; the first column names the rows.
+        rows: fields, the first of which is the name of the row.
+        notes: sentences below.
+        anchors: name of the place on the page of each row; none where empty.
+    """
+
+    columns: list[Column]
+    rows: list[list[Cell]]
+    notes: list[str] = field(default_factory=list)
+    anchors: list[str] = field(default_factory=list)
+
+
+def model_cell(result: Result) -> Cell:
+    """The name of a model."""
+    return Cell(result.name, model=result.place)
+
+
+def estimate_cell(estimate: Estimate, best: bool = False) -> Cell:
+    """A value with its interval below, or with a mark where there is none."""
+    mark = "" if math.isnan(estimate.value) else NO_INTERVAL
+    return Cell(wording.number(estimate.value), wording.interval(estimate) or mark, best)
+
+
+def interval_notes(estimates: Sequence[Estimate]) -> list[str]:
+    """What the mark of a missing interval means; nothing where none is missing."""
+    if not any(not estimate.has_interval and math.isfinite(estimate.value) for estimate in estimates):
+        return []
+    few = f"fewer than {MIN_CASES} cases (or patients, where these are drawn) bear on it"
+    return [f"{NO_INTERVAL} no interval: {few}, or all are alike."]

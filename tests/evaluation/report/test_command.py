@@ -1,0 +1,171 @@
+"""The command: from folders to a page, evaluating only what has to be."""
+
+import json
+import os
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nnunetv2_mamba import cli
+from nnunetv2_mamba.commands import report
+from nnunetv2_mamba.evaluation.folder import SUMMARY_FILE
+
+DATASET = {
+    "channel_names": {"0": "red"},
+    "labels": {"background": 0, "lesion": 1},
+    "numTraining": 6,
+    "file_ending": ".png",
+}
+CASES = [f"eye{number // 2}_{number % 2}" for number in range(6)]
+
+
+def save(array, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """References, images, and two folders of predictions, the second of which finds nothing."""
+    for number, case in enumerate(CASES):
+        label = np.zeros((16, 16), dtype=np.uint8)
+        label[2:5, 2 : 4 + number] = 1
+        save(label, tmp_path / "labels" / f"{case}.png")
+        save(label, tmp_path / "one" / f"{case}.png")
+        save(np.roll(label, 9, axis=0), tmp_path / "two" / f"{case}.png")
+        save(np.full((16, 16, 3), 99, dtype=np.uint8), tmp_path / "images" / f"{case}_0000.png")
+    for name in ("one", "two"):
+        (tmp_path / name / "dataset.json").write_text(json.dumps(DATASET))
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder, capsys):
+    def run(*words):
+        """What the command prints; it is given the reference and one process."""
+        words = [str(folder / word) if (folder / word).exists() else word for word in words]
+        assert cli.main(["report", *words, "-o", str(folder / "page" / "report.html"), "-np", "1"]) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+def html(folder):
+    return (folder / "page" / "report.html").read_text(encoding="utf-8")
+
+
+def test_anyones_predictions_get_a_report(folder, run):
+    printed = run("one", "two", "-ref", "labels", "--images", "images", "--sensitivity")
+    assert printed.splitlines()[-1] == str(folder / "page" / "report.html")
+    page = html(folder)
+    assert page.count('<image id="picture-') >= 1
+    assert 'id="sensitivity"' in page
+    assert (folder / "one" / SUMMARY_FILE).exists()
+
+
+def test_what_is_known_is_not_evaluated_again(folder, run, monkeypatch):
+    assert run("one", "-ref", "labels").startswith("one: evaluating, nothing is known of it yet\n")
+    monkeypatch.setattr(report, "evaluate", lambda *_, **__: pytest.fail("evaluated again"))
+    assert run("one") == f"{folder / 'page' / 'report.html'}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--protocol", "iou50"], "by the protocol default"),
+        (["--sensitivity"], "other protocols are wanted"),
+        (["newer"], "eye0_0.png is newer"),
+        (["more"], "its cases are not those"),
+    ],
+)
+def test_what_has_changed_is_evaluated_again(folder, run, words, reason):
+    run("one", "-ref", "labels")
+    if words == ["newer"]:
+        later = time.time() + 9
+        os.utime(folder / "one" / "eye0_0.png", (later, later))
+    if words == ["more"]:
+        for name in ("labels", "one"):
+            save(np.zeros((16, 16), dtype=np.uint8), folder / name / "eye9_0.png")
+    assert reason in run("one", *(word for word in words if word not in ("newer", "more")))
+
+
+def test_rules_are_those_of_the_last_evaluation_unless_others_are_named(folder, run):
+    run("one", "-ref", "labels", "--protocol", "iou50")
+    assert "earlier results" not in run("one")
+    assert "two: evaluating" in run("one", "two", "-ref", "labels")
+    assert json.loads((folder / "two" / SUMMARY_FILE).read_text())["protocol"]["name"] == "iou50"
+
+
+def test_patients_are_drawn_where_names_tell_them(folder, run):
+    run("one", "-ref", "labels", "--patient", "^eye[0-9]+")
+    assert "of as many patients with replacement" in html(folder)
+    assert "fewer than 5 cases (or patients" in html(folder)
+
+
+def test_a_trained_model_is_its_validated_folds_and_has_a_cost(folder, run, monkeypatch):
+    raw, trained = folder / "raw" / "Dataset007_Eyes", folder / "nnUNetTrainerMine__nnUNetPlans__2d"
+    raw.mkdir(parents=True)
+    (folder / "labels").rename(raw / "labelsTr")
+    (folder / "images").rename(raw / "imagesTr")
+    monkeypatch.setenv("nnUNet_raw", str(folder / "raw"))
+    monkeypatch.delenv("nnUNet_preprocessed", raising=False)
+    for fold in (0, 1):
+        validation = trained / f"fold_{fold}" / "validation"
+        validation.mkdir(parents=True)
+        (validation / "summary.json").write_text("{}")
+        cost = {
+            "parameters": 31_000_000,
+            "epoch_seconds": 10.0 * (fold + 1),
+            "peak_memory_bytes": 2**30,
+            "device": "cpu",
+        }
+        (validation.parent / "cost.json").write_text(json.dumps(cost))
+        for case in CASES[fold::2]:
+            (folder / "one" / f"{case}.png").rename(validation / f"{case}.png")
+    (trained / "dataset.json").write_text(json.dumps(DATASET))
+    (trained / "plans.json").write_text(
+        json.dumps({"dataset_name": "Dataset007_Eyes", "image_reader_writer": "NaturalImage2DIO"})
+    )
+    run("nnUNetTrainerMine__nnUNetPlans__2d")
+    page = html(folder)
+    assert "<title>Lesion report: nnUNetTrainerMine</title>" in page
+    assert all(f">{text}</td>" in page for text in ("31.00 M", "15 s", "1.0 GiB"))
+    assert '<image id="picture-' in page
+    save(np.zeros((16, 16), dtype=np.uint8), folder / "test" / "hand.png")
+    save(np.zeros((16, 16), dtype=np.uint8), folder / "two" / "hand.png")
+    for case in CASES:
+        (folder / "two" / f"{case}.png").unlink()
+    run("nnUNetTrainerMine__nnUNetPlans__2d", "two", "-ref", "test")
+    assert "nnUNetTrainerMine on 6 and two on 1; 0 are common to all" in html(folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["one"], "name their folder with -ref"),
+        (["one", "one", "-ref", "labels"], "was given twice"),
+        (["nowhere", "-ref", "labels"], "nowhere is not a folder"),
+        (["one", "-ref", "labels", "--patient", "("], "is no regular expression"),
+        (["one", "-ref", "labels", "--patient", "^hand"], "does not match the case eye0_0"),
+        (["one", "-ref", "labels", "--protocol", "mine"], "neither a JSON file nor one of the protocols"),
+    ],
+)
+def test_mistakes_are_one_sentence(run, words, sentence):
+    with pytest.raises(SystemExit, match=f"^nnUNetv2_mamba report: .*{sentence}"):
+        run(*words)
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (["r/nnUNetTrainerA__p__2d", "r/nnUNetTrainerB__p__2d"], ["nnUNetTrainerA", "nnUNetTrainerB"]),
+        (["r/T__p__2d", "r/T__q__2d"], ["T__p__2d", "T__q__2d"]),
+        (["r/T__p__2d", "s/T__p__2d", "s/U__p__2d"], ["r/T__p__2d", "s/T__p__2d", "s/U__p__2d"]),
+        (["r/T__p__2d", "s/T__p__2d"], ["r", "s"]),
+        (["predictions"], ["predictions"]),
+    ],
+)
+def test_names_are_as_short_as_they_can_be(tmp_path, folders, expected):
+    assert report.labels([tmp_path / folder for folder in folders]) == expected

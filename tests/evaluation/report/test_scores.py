@@ -1,0 +1,70 @@
+"""Metrics with intervals from counts, and models against each other."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+
+from nnunetv2_mamba.evaluation.metrics import COUNTS, pooled
+from nnunetv2_mamba.evaluation.protocol import Protocol
+from nnunetv2_mamba.evaluation.report.scores import Scores, pair
+from nnunetv2_mamba.evaluation.report.source import Cases
+from nnunetv2_mamba.evaluation.report.statistics import Resampling
+from tests.evaluation.report.models import model
+
+POOLED = partial(pooled, protocol=Protocol())
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return [model(folder, "good", 0.9), model(folder, "bad", 0.3)]
+
+
+@pytest.mark.parametrize("over", ["pooled", "mean"])
+def test_values_are_those_of_the_summary(sources, over):
+    for source in sources:
+        cases = source.cases("lesion")
+        scores = Scores(cases, Resampling(cases.names, draws=20), POOLED)
+        for name, value in source.summary["targets"]["lesion"][over].items():
+            expected = math.nan if value is None else value
+            assert scores.estimate(name, over).value == pytest.approx(expected, nan_ok=True), name
+
+
+def test_a_distance_has_no_pooled_form(sources):
+    cases = sources[0].cases("lesion")
+    scores = Scores(cases, Resampling(cases.names, draws=20), POOLED)
+    assert math.isnan(scores.estimate("HD95", "pooled").value)
+    assert math.isfinite(scores.estimate("HD95", "mean").value)
+
+
+def test_pairs_are_paired(sources):
+    models = [source.cases("lesion") for source in sources]
+    compared = pair((0, 1), models, models[0].names, models[0].names, POOLED)
+    turned = pair((1, 0), models, models[0].names, models[0].names, POOLED)
+    recall = compared.differences["lesion_recall", "pooled"]
+    values = [source.summary["targets"]["lesion"]["pooled"]["lesion_recall"] for source in sources]
+    assert recall.value == pytest.approx(values[0] - values[1])
+    assert recall.low > 0
+    assert turned.differences["lesion_recall", "pooled"].high == pytest.approx(-recall.low)
+    assert compared.test.p == pytest.approx(turned.test.p)
+    assert compared.test.first_better > compared.test.second_better
+
+
+def test_a_mean_is_compared_over_the_cases_where_both_have_a_value():
+    names = tuple("abcdefgh")
+    counts = {name: np.ones(8) for name in COUNTS}
+    dice = np.array([[0.9, 0.8, 0.7, 0.6, 0.5, 0.4, math.nan, 0.0], [0.8, 0.8, 0.5, 0.6, 0.4, math.nan, 1.0, 0.3]])
+    models = [Cases(names, counts, {"DSC": values}) for values in dice]
+    compared = pair((0, 1), models, names, names, POOLED)
+    difference = compared.differences["DSC", "mean"]
+    assert difference.value == pytest.approx((0.1 + 0 + 0.2 + 0 + 0.1 - 0.3) / 6)
+    assert difference.cases == compared.test.cases == 6
+
+
+def test_cases_are_matched_by_name_and_not_by_place(sources):
+    cases = sources[0].cases("lesion")
+    names = cases.names[::-2]
+    assert cases.of(names).names == names
+    assert (cases.of(names).counts["found"] == cases.counts["found"][::-2]).all()
