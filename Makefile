@@ -1,10 +1,11 @@
 # make demo: plan, train, predict and evaluate on real images.   make test: run the tests.   make lint: style and types.
-# Each makes .venv and installs into it the first time; afterwards it starts at once.
+# make parity: compare the evaluation with panoptica's.
+# Each makes .venv and installs into it the first time; afterwards it starts at once. The last one has .venv-parity.
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test lint
+.PHONY: demo test lint parity
 
 demo: .venv/installed-test
 	$(BIN)/nnUNetv2_mamba demo
@@ -17,6 +18,10 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# The fixtures of other tests need hypothesis, which this environment lacks.
+parity: .venv-parity/installed
+	.venv-parity/bin/python -m pytest --noconftest tests/evaluation/test_panoptica.py
+
 .venv/bin/python:
 	@echo "creating .venv"
 	@$(PYTHON) -m venv .venv
@@ -26,4 +31,14 @@ lint: .venv/installed-dev
 	@echo "installing PyTorch, nnU-Net and this package into .venv (once; several GB, some minutes)"
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e ".[$*]" \
 	  | awk '/^ *(Downloading|Building|Installing|Successfully)/ { print "  " substr($$0, 1, 100); fflush() }'
+	@touch $@
+
+# panoptica needs older versions of NumPy and connected-components-3d than nnU-Net brings. Ours is installed without what
+# it depends on: the evaluation needs neither PyTorch nor nnU-Net.
+.venv-parity/installed: pyproject.toml setup.py
+	@echo "installing panoptica and this package into .venv-parity (once; less than a minute)"
+	@$(PYTHON) -m venv .venv-parity
+	@.venv-parity/bin/python -m pip install --disable-pip-version-check --progress-bar off --quiet \
+	  numpy scipy connected-components-3d surface-distance tqdm pytest "panoptica>=2.1,<3"
+	@.venv-parity/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
 	@touch $@

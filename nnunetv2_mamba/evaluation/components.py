@@ -19,9 +19,10 @@ def label_components(mask: np.ndarray, connectivity: Connectivity = "corners") -
     Returns:
         Component of each voxel (*spatial), 0 outside of the mask, and the number of components.
     """
-    # As bytes: of bool images, cc3d 4.1.1 numbers some 8-connected components wrongly.
+    # As contiguous bytes: cc3d 4.1.1 numbers wrongly some 8-connected components of bool images, and columns of one
+    # voxel that are cut out of a volume.
     labels, number = cc3d.connected_components(
-        mask.view(np.uint8), connectivity=_NEIGHBOURS[mask.ndim][connectivity], return_N=True
+        np.ascontiguousarray(mask).view(np.uint8), connectivity=_NEIGHBOURS[mask.ndim][connectivity], return_N=True
     )
     return labels, int(number)
 

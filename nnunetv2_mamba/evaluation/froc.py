@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from zipfile import BadZipFile
+from zlib import error as ZlibError
 
 import numpy as np
 
@@ -28,16 +29,19 @@ def probabilities_of(path: Path, targets: Sequence[Target], shape: tuple[int, ..
         OSError: the file cannot be read.
     """
     try:
-        with np.load(path) as file:
+        with path.open("rb") as stream, np.load(stream) as file:
             channels = file["probabilities"]
-    except (BadZipFile, EOFError, KeyError, ValueError) as error:
+    except (BadZipFile, EOFError, KeyError, ValueError, ZlibError) as error:
         raise OSError(f"{path} holds no probabilities as nnU-Net writes them: {error}") from error
     if channels.ndim == len(shape) + 2 and channels.shape[1] == 1:
         channels = channels[:, 0]
     if channels.shape[1:] != shape:
         raise GeometryError(f"{path} has probabilities of {channels.shape[1:]} voxels, but its reference {shape}.")
     regions = any(len(target.labels) > 1 for target in targets)
-    return {target.name: channels[position if regions else target.labels[0]] for position, target in enumerate(targets)}
+    channel = {target.name: position if regions else target.labels[0] for position, target in enumerate(targets)}
+    if max(channel.values()) >= len(channels):
+        raise OSError(f"{path} has {len(channels)} channels, too few for the targets of dataset.json.")
+    return {name: channels[number] for name, number in channel.items()}
 
 
 def counts_by_threshold(
