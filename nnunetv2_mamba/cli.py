@@ -6,6 +6,7 @@ Importing this module or asking for help loads neither torch nor nnunetv2: a com
 import argparse
 import dataclasses
 import importlib
+import os
 import sys
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
@@ -266,4 +267,17 @@ def main(arguments: list[str] | None = None) -> int:
         raise SystemExit(f"{PROGRAM} {name}: no such command, only {', '.join(COMMANDS)}")
     module, _, attribute = COMMANDS[name][0].partition(":")
     command = getattr(importlib.import_module(module), attribute)
-    return (command(rest) if issubclass(command, StockCommand) else parse(command, name, rest)).run() or 0
+    if issubclass(command, StockCommand):
+        return command(rest).run() or 0
+    ready = parse(command, name, rest)
+    try:
+        code = ready.run() or 0
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print(f"\n{PROGRAM} {name}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has had enough, as `head` has; Python would complain again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -214,3 +214,18 @@ def test_nnunet_finds_our_trainer_and_misses_only_the_preprocessed_data():
     assert result.returncode == 1
     assert "Using trainer 'nnUNetTrainerS3Mamba' from:" in result.stdout
     assert "nnUNetPlans.json" in result.stderr.splitlines()[-1]
+
+
+def test_an_interrupted_command_says_so_in_one_line(monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.Trainers, "run", interrupted)
+    assert cli.main(["trainers"]) == 130
+    assert capsys.readouterr().err.strip() == "nnUNetv2_mamba trainers: interrupted"
+
+
+def test_a_reader_that_has_had_enough_is_no_error():
+    line = f"{sys.executable} -c 'from nnunetv2_mamba.cli import main; import sys; sys.exit(main([\"trainers\"]))'"
+    result = subprocess.run(["bash", "-o", "pipefail", "-c", f"{line} | true"], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")

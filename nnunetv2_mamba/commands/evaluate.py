@@ -8,16 +8,11 @@ from pathlib import Path
 from nnunetv2_mamba.cli import PROGRAM, option
 from nnunetv2_mamba.commands import sources
 from nnunetv2_mamba.evaluation.errors import EvaluationError
-from nnunetv2_mamba.evaluation.folder import (
-    LESIONS_FILE,
-    SUMMARY_FILE,
-    Evaluation,
-    Settings,
-    evaluate_files,
-)
+from nnunetv2_mamba.evaluation.folder import Settings, evaluate_files
 from nnunetv2_mamba.evaluation.images import GeometryError
 from nnunetv2_mamba.evaluation.presets import PRESETS, protocol_from, variations
 from nnunetv2_mamba.evaluation.protocol import Protocol
+from nnunetv2_mamba.evaluation.results import LESIONS_FILE, SUMMARY_FILE, Evaluation
 from nnunetv2_mamba.evaluation.text import lines_of, sensitivity_lines
 
 
@@ -65,24 +60,29 @@ class Evaluate:
         """Evaluate, write both files and print the summary."""
         try:
             source = self._source()
+            folder = _writable(self.out or source.folder)
             evaluation = evaluate(
                 source, self._protocol(), self.sensitivity, self.allow_missing, self.processes, progress=True
             )
-            folder = self.out or source.folder
-            folder.mkdir(parents=True, exist_ok=True)
+            print("\n".join(lines_of(evaluation.summary)))
+            if self.sensitivity:
+                print("\nHow far this depends on the protocol\n" + "\n".join(sensitivity_lines(evaluation.summary)))
             evaluation.write(folder)
         except (EvaluationError, GeometryError, OSError, ValueError) as error:
             raise SystemExit(f"{PROGRAM} evaluate: {error}") from error
-        print("\n".join(lines_of(evaluation.summary)))
-        if self.sensitivity:
-            print("\nHow far this depends on the protocol\n" + "\n".join(sensitivity_lines(evaluation.summary)))
         print(f"\n{folder / SUMMARY_FILE}\n{folder / LESIONS_FILE}")
         return 0
 
     def _source(self) -> sources.Source:
+        if self.images is not None and not self.images.is_dir():
+            raise EvaluationError(f"--images {self.images} is not a folder: name one, or leave it out.")
         if self.model is not None and self.pred is None:
+            if self.djfile or self.pfile:
+                raise EvaluationError("a trained model has dataset.json and plans.json: leave out -djfile and -pfile.")
             return sources.trained_model(self.model, self.folds, self.ref, self.images)
         if self.model is None and self.pred is not None and self.ref is not None:
+            if self.folds:
+                raise EvaluationError(f"-f {' '.join(self.folds)} is for a trained model: leave it out.")
             return sources.predictions(self.pred, self.ref, self.djfile, self.pfile, self.images)
         raise EvaluationError("give the folder of a trained model, or -ref and -pred; --help explains.")
 
@@ -122,17 +122,29 @@ def evaluate(
         targets=source.targets,
         protocol=protocol,
         ignore_label=source.ignore_label,
+        known=source.known,
         sensitivity=variations(protocol) if sensitivity else (),
     )
-    processes = min(processes or min(os.cpu_count() or 1, 8), len(source.cases))
+    if processes is not None and processes < 1:
+        raise EvaluationError(f"-np {processes} is no number of processes: give 1 or more.")
     return evaluate_files(
         source.cases,
         settings,
         allow_missing=allow_missing,
-        processes=processes,
+        processes=processes or min(os.cpu_count() or 1, 8),
         progress=progress,
         about=source.about,
     )
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, made if need be; before minutes are spent on what could not be kept."""
+    if folder.exists() and not folder.is_dir():
+        raise EvaluationError(f"{folder} is a file: name a folder with -o.")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise EvaluationError(f"{folder} cannot be written to: name another folder with -o.")
+    return folder
 
 
 def _rule(text: str) -> tuple[str, object]:

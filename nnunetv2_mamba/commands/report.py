@@ -12,10 +12,11 @@ from nnunetv2_mamba.cli import PROGRAM, option
 from nnunetv2_mamba.commands.cost import cost_of
 from nnunetv2_mamba.commands.evaluate import evaluate
 from nnunetv2_mamba.commands.sources import Source, is_model, predictions, trained_model
-from nnunetv2_mamba.evaluation.folder import LESIONS_FILE, SUMMARY_FILE, Evaluation, EvaluationError, read_evaluation
+from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.images import GeometryError
 from nnunetv2_mamba.evaluation.presets import PRESETS, protocol_from
 from nnunetv2_mamba.evaluation.protocol import Protocol
+from nnunetv2_mamba.evaluation.results import LESIONS_FILE, SUMMARY_FILE, Evaluation, read_evaluation
 
 if TYPE_CHECKING:
     from nnunetv2_mamba.evaluation.report import Source as Reported
@@ -75,8 +76,12 @@ class Report:
             patient_of = None if self.patient is None else _patient_of(self.patient)
             protocol = self._protocol()
             names = labels(self.sources)
+            earlier = [_evaluated(folder) for folder in self.sources]
+            sources = [self._source(folder, known) for folder, known in zip(self.sources, earlier, strict=True)]
+            _require_same_targets(names, sources)
             reported = [
-                self._reported(name, folder, protocol) for name, folder in zip(names, self.sources, strict=True)
+                self._reported(name, folder, source, known, protocol)
+                for name, folder, source, known in zip(names, self.sources, sources, earlier, strict=True)
             ]
             self.out.parent.mkdir(parents=True, exist_ok=True)
             write_report(reported, self.out, patient_of)
@@ -86,27 +91,28 @@ class Report:
         return 0
 
     def _protocol(self) -> Protocol:
-        """The rules asked for, else those that the first evaluated source was evaluated by, else ours."""
+        """The rules asked for, else those that all evaluated sources were evaluated by, else ours."""
         if self.protocol is not None:
             return protocol_from(self.protocol)
-        for folder in self.sources:
-            if (evaluation := _evaluated(folder)) is not None:
-                return Protocol.from_dict(evaluation.summary["protocol"])
-        return Protocol()
+        evaluations = [evaluation for folder in self.sources if (evaluation := _evaluated(folder)) is not None]
+        used = [Protocol.from_dict(evaluation.summary["protocol"]) for evaluation in evaluations]
+        return used[0] if len({protocol.hash for protocol in used}) == 1 else Protocol()
 
-    def _reported(self, name: str, folder: Path, protocol: Protocol) -> "Reported":
+    def _reported(
+        self, name: str, folder: Path, source: Source, earlier: Evaluation | None, protocol: Protocol
+    ) -> "Reported":
         from nnunetv2_mamba.evaluation.report import Source as Reported
 
-        earlier = _evaluated(folder)
-        source = self._source(folder, earlier)
         reason = _why_again(source, earlier, protocol, self.sensitivity)
         if reason or earlier is None:
             print(f"{name}: evaluating, {reason}")
+            other_rules = earlier is not None and earlier.summary["protocol_hash"] != protocol.hash
             earlier = evaluate(source, protocol, self.sensitivity, self.allow_missing, self.processes, progress=True)
-            try:
-                earlier.write(source.folder)
-            except OSError as error:
-                print(f"{name}: the evaluation cannot be kept for the next report ({error})", file=sys.stderr)
+            for warning in earlier.summary["warnings"]:
+                print(f"{name}: warning: {warning}", file=sys.stderr)
+            # Results by other rules are somebody's; those of a report can be had again.
+            if not other_rules:
+                _keep(earlier, source.folder, name)
         # Written when all of it was at the same places; now it may have moved.
         images = source.about["image_folder"] or earlier.summary.get("image_folder")
         return Reported(
@@ -161,6 +167,17 @@ def labels(folders: Sequence[Path]) -> list[str]:
     return ["/".join(each[-depth:]) for each in parts]
 
 
+def _require_same_targets(names: Sequence[str], sources: Sequence[Source]) -> None:
+    """Refuse models of different datasets before any of them is evaluated."""
+    for name, source in zip(names, sources, strict=True):
+        if source.targets != sources[0].targets:
+            one, other = (", ".join(target.name for target in each.targets) for each in (sources[0], source))
+            raise ValueError(
+                f"{names[0]} and {name} cannot be compared, their targets differ ({one} and {other}): "
+                "report them apart."
+            )
+
+
 def _evaluated(folder: Path) -> Evaluation | None:
     """What an earlier evaluation has left in a folder; None where there is none that can be read today."""
     if not (folder / SUMMARY_FILE).is_file() or not (folder / LESIONS_FILE).is_file():
@@ -180,14 +197,22 @@ def _why_again(source: Source, earlier: Evaluation | None, protocol: Protocol, s
         return f"earlier results are by the protocol {earlier.summary['protocol']['name']}"
     if sensitivity and not earlier.summary["sensitivity"]:
         return "other protocols are wanted too"
-    if {case.case for case in source.cases} != {entry["case"] for entry in earlier.summary["cases"]}:
+    labels = {name: tuple(target["labels"]) for name, target in earlier.summary["targets"].items()}
+    ignored = earlier.summary["ignore_label"]
+    if labels != {target.name: target.labels for target in source.targets} or ignored != source.ignore_label:
+        return "its labels are not those of earlier results"
+    stamps = {entry["case"]: entry["stamp"] for entry in earlier.summary["cases"]}
+    if stamps.keys() != {case.case for case in source.cases}:
         return "its cases are not those of earlier results"
-    if list(earlier.summary["targets"]) != [target.name for target in source.targets]:
-        return "its targets are not those of earlier results"
-    files = [file for case in source.cases for file in (case.reference, case.prediction, case.probabilities) if file]
-    written = (source.folder / SUMMARY_FILE).stat().st_mtime
-    newer = next((file for file in files if file.stat().st_mtime > written), None)
-    return f"{newer} is newer than earlier results" if newer else ""
+    changed = next((case.case for case in source.cases if case.stamp() != stamps[case.case]), None)
+    return f"the files of {changed} are not those of earlier results" if changed else ""
+
+
+def _keep(evaluation: Evaluation, folder: Path, name: str) -> None:
+    try:
+        evaluation.write(folder)
+    except OSError as error:
+        print(f"{name}: the evaluation cannot be kept for the next report ({error})", file=sys.stderr)
 
 
 def _with_files(entries: Sequence[dict[str, Any]], source: Source) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from nnunetv2_mamba.commands.dataset import read_json, reader_for
 from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.folder import CaseFiles
 from nnunetv2_mamba.evaluation.images import SegmentationReader
-from nnunetv2_mamba.evaluation.targets import Target, ignore_label_of, targets_of
+from nnunetv2_mamba.evaluation.targets import Target, ignore_label_of, known_labels, targets_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Source:
         reader: of nnU-Net, for these files.
         targets: labels or regions.
         ignore_label: of dataset.json.
+        known: values that dataset.json has names for.
         about: folders and folds, for the summary.
     """
 
@@ -31,6 +32,7 @@ class Source:
     reader: SegmentationReader
     targets: list[Target]
     ignore_label: int | None
+    known: frozenset[int]
     about: dict[str, Any]
 
 
@@ -67,6 +69,8 @@ def predictions(
     plans = None if plans_file is None else read_json(plans_file)
     ending = dataset["file_ending"]
     names = [path.name.removesuffix(ending) for path in sorted(reference.glob(f"*{ending}"))]
+    if not names:
+        raise EvaluationError(f"{reference} holds no file that ends with {ending}, as dataset.json says: check both.")
     cases = [CaseFiles.within(name, reference, prediction, ending) for name in names]
     predicted = (path.name.removesuffix(ending) for path in sorted(prediction.glob(f"*{ending}")))
     stray = [name for name in predicted if name not in names]
@@ -79,6 +83,7 @@ def predictions(
         reader=reader_for(dataset, plans, cases[0].reference if cases else None),
         targets=targets_of(dataset),
         ignore_label=ignore_label_of(dataset),
+        known=known_labels(dataset),
         about=_about(reference, prediction, images, None),
     )
 
@@ -97,6 +102,8 @@ def trained_model(
     Raises:
         EvaluationError: a fold has not been validated, a case is in two folds, or a folder is not there.
     """
+    if not is_model(folder):
+        raise EvaluationError(f"{folder} is not the folder of a trained model, it has no fold_0, ...: check the name.")
     dataset, plans = _dataset(folder / "dataset.json"), read_json(folder / "plans.json")
     ending, name = dataset["file_ending"], plans["dataset_name"]
     validations = _validations(folder, folds)
@@ -113,9 +120,7 @@ def trained_model(
         number = int(fold) if fold.isdigit() else None
         for case in _validated(validation, ending, name, number):
             if case in cases:
-                raise EvaluationError(
-                    f"{case} was predicted in fold {cases[case].fold} and in fold {fold}: choose with -f."
-                )
+                raise EvaluationError(f"{case} is in fold {fold} and in one before it: choose folds with -f.")
             cases[case] = CaseFiles.within(case, reference, validation, ending, number)
             if not cases[case].reference.is_file():
                 raise EvaluationError(f"{cases[case].reference} is not there: name the folder of references with -ref.")
@@ -127,6 +132,7 @@ def trained_model(
         reader=reader_for(dataset, plans, next(iter(cases.values())).reference if cases else None),
         targets=targets_of(dataset),
         ignore_label=ignore_label_of(dataset),
+        known=known_labels(dataset),
         about=_about(reference, folder, images, [int(fold) if fold.isdigit() else fold for fold in validations]),
     )
 
@@ -134,12 +140,12 @@ def trained_model(
 def _validations(folder: Path, folds: Sequence[str] | None) -> dict[str, Path]:
     """Validation folder of each fold."""
     if folds is None:
-        found = sorted(
-            path.parent.parent.name.removeprefix("fold_") for path in folder.glob("fold_*/validation/summary.json")
-        )
-        if not found:
+        validated = folder.glob("fold_*/validation/summary.json")
+        found = sorted(path.parent.parent.name.removeprefix("fold_") for path in validated)
+        # The network of fold "all" was trained on the cases that it predicts.
+        folds = [fold for fold in found if fold != "all"] or found
+        if not folds:
             raise EvaluationError(f"no fold of {folder} has been validated: finish its training, or run it with --val.")
-        folds = found
     validations = {fold: folder / f"fold_{fold}" / "validation" for fold in folds}
     for fold, validation in validations.items():
         if not validation.is_dir():
@@ -159,10 +165,11 @@ def _validated(validation: Path, ending: str, dataset: str, fold: int | None) ->
 
 def _about(reference: Path, prediction: Path, images: Path | None, folds: list[int | str] | None) -> dict[str, Any]:
     return {
-        "reference_folder": str(reference),
-        "prediction_folder": str(prediction),
-        "image_folder": None if images is None else str(images),
+        "reference_folder": str(reference.absolute()),
+        "prediction_folder": str(prediction.absolute()),
+        "image_folder": None if images is None else str(images.absolute()),
         "folds": folds,
+        "trained_on_cases": folds is not None and "all" in folds,
     }
 
 

@@ -66,6 +66,12 @@ class Pair:
     def __init__(
         self, reference: np.ndarray, prediction: np.ndarray, spacing: Sequence[float], ignored: np.ndarray | None = None
     ) -> None:
+        masks = [reference, prediction, *([] if ignored is None else [ignored])]
+        if any(mask.dtype != bool for mask in masks):
+            kinds = " and ".join(str(mask.dtype) for mask in masks)
+            raise ValueError(f"masks are bool, not {kinds}: give segmentation == 1 for the label 1.")
+        if not all(math.isfinite(width) and width > 0 for width in spacing):
+            raise ValueError(f"a spacing of {tuple(spacing)} does not exist: give one positive number in mm an axis.")
         if reference.shape != prediction.shape or len(spacing) != reference.ndim or reference.ndim not in (2, 3):
             raise ValueError(
                 f"masks of {reference.shape} and {prediction.shape} voxels with the spacing {tuple(spacing)} cannot be "

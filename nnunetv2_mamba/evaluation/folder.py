@@ -1,10 +1,8 @@
-"""Evaluation of many cases from files, several at a time, and the files it leaves."""
+"""Evaluation of many cases from files, several at a time."""
 
-import csv
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,19 +14,20 @@ from nnunetv2_mamba import __version__
 from nnunetv2_mamba.evaluation.case import Pair, compare_pair
 from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.froc import counts_by_threshold, probabilities_of
-from nnunetv2_mamba.evaluation.images import Segmentation, SegmentationReader, read_segmentation, require_same_grid
+from nnunetv2_mamba.evaluation.images import (
+    GeometryError,
+    Segmentation,
+    SegmentationReader,
+    read_segmentation,
+    require_known_labels,
+    require_same_grid,
+)
 from nnunetv2_mamba.evaluation.metrics import METRICS
 from nnunetv2_mamba.evaluation.parallel import for_each
-from nnunetv2_mamba.evaluation.parts import Part
 from nnunetv2_mamba.evaluation.protocol import Protocol
+from nnunetv2_mamba.evaluation.results import FORMAT, Evaluation
 from nnunetv2_mamba.evaluation.summary import jsonable, sensitivity_of, summarise_target
 from nnunetv2_mamba.evaluation.targets import Target
-from nnunetv2_mamba.files import written_aside
-
-SUMMARY_FILE = "lesion_summary.json"
-LESIONS_FILE = "lesions.csv"
-FORMAT = 1
-COLUMNS = ("case", "fold", "target", *(entry.name for entry in fields(Part)))
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,8 @@ class CaseFiles:
             ending: of their names, such as ``.nii.gz``.
             fold: of the cross-validation.
         """
+        # Whole paths: results are read again from other folders.
+        references, predictions = references.absolute(), predictions.absolute()
         prediction, probabilities = predictions / f"{case}{ending}", predictions / f"{case}.npz"
         return cls(
             case=case,
@@ -71,38 +72,22 @@ class CaseFiles:
             probabilities=probabilities if probabilities.is_file() else None,
         )
 
-
-@dataclass
-class Evaluation:
-    """Result of an evaluation.
-
-    Attributes:
-        summary: content of ``lesion_summary.json``.
-        lesions: case, fold, target and part of every row of ``lesions.csv``.
-    """
-
-    summary: dict[str, Any]
-    lesions: list[tuple[str, int | None, str, Part]]
-
-    @property
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """The rows of ``lesions.csv`` as mappings, with empty texts for what is not defined."""
-        for case, fold, target, part in self.lesions:
-            values = (getattr(part, entry.name) for entry in fields(Part))
-            yield dict(zip(COLUMNS, map(_text, (case, fold, target, *values)), strict=True))
-
-    def write(self, folder: Path) -> None:
-        """Write ``lesion_summary.json`` and ``lesions.csv``, each whole or not at all.
+    def stamp(self) -> dict[str, str | int | None]:
+        """What tells whether the files are still the same: hashes of the segmentations, size of the probabilities.
 
         Raises:
-            OSError: the folder cannot be written to.
+            OSError: a file cannot be read.
         """
-        with written_aside(folder / LESIONS_FILE) as aside, aside.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        with written_aside(folder / SUMMARY_FILE) as aside:
-            aside.write_text(json.dumps(self.summary, indent=1, allow_nan=False) + "\n")
+        return {
+            "reference": _hash(self.reference),
+            "prediction": None if self.prediction is None else _hash(self.prediction),
+            "probabilities": None if self.probabilities is None else self.probabilities.stat().st_size,
+        }
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.blake2b(file.read(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -114,6 +99,7 @@ class Settings:
         targets: what is evaluated.
         protocol: the rules.
         ignore_label: voxels that count for nothing; None without such a label.
+        known: values that segmentations may have besides 0; None for any.
         sensitivity: more protocols to count under.
         froc: whether probabilities are used where there are some.
     """
@@ -122,6 +108,7 @@ class Settings:
     targets: Sequence[Target]
     protocol: Protocol = field(default_factory=Protocol)
     ignore_label: int | None = None
+    known: frozenset[int] | None = None
     sensitivity: Sequence[Protocol] = ()
     froc: bool = True
 
@@ -154,45 +141,44 @@ def evaluate_files(
         raise EvaluationError("there is no case to evaluate: the folder of references holds no file of this dataset.")
     missing = [case.case for case in cases if case.prediction is None]
     if missing and not allow_missing:
-        few = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise EvaluationError(
-            f"{len(missing)} of {len(cases)} cases have no prediction ({few}): predict them, leave their references "
-            "out, or count them as predicted empty with --allow-missing."
+            f"{_missing(missing, cases)}: predict them, leave their references out, or count them "
+            "as predicted empty with --allow-missing."
         )
     ordered = sorted(cases, key=lambda case: (case.case, case.fold or 0))
-    results = for_each(partial(evaluate_case, settings=settings), ordered, processes)
+    results = for_each(partial(_with_stamp, settings=settings), ordered, processes)
     bar = tqdm(results, total=len(cases), disable=not progress, desc="evaluating", unit="case")
-    return _collect(list(bar), settings, dict(about or {}))
+    warnings = [f"{_missing(missing, cases)}: they count as predicted empty"] if missing else []
+    if about and about.get("trained_on_cases"):
+        warnings.append("the network of fold all was trained on these very cases: this says nothing of others")
+    return _collect(list(bar), settings, dict(about or {}), warnings)
 
 
-def read_evaluation(folder: Path) -> Evaluation:
-    """What `Evaluation.write` has written.
+def _with_stamp(files: CaseFiles, settings: Settings) -> dict[str, Any]:
+    return evaluate_case(files, settings) | {"stamp": files.stamp()}
 
-    Raises:
-        EvaluationError: the files are of another format.
-        OSError: a file cannot be read.
-    """
-    summary = json.loads((folder / SUMMARY_FILE).read_text())
-    if summary.get("format") != FORMAT:
-        raise EvaluationError(f"{folder / SUMMARY_FILE} has the format {summary.get('format')}: evaluate again.")
-    with (folder / LESIONS_FILE).open(newline="") as file:
-        lesions = [_parsed(row) for row in csv.DictReader(file)]
-    return Evaluation(summary, lesions)
+
+def _missing(missing: Sequence[str], cases: Sequence[CaseFiles]) -> str:
+    few = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    return f"{len(missing)} of {len(cases)} cases have no prediction ({few})"
 
 
 def evaluate_case(files: CaseFiles, settings: Settings) -> dict[str, Any]:
     """Everything that is measured in one case.
 
     Raises:
+        EvaluationError: a segmentation has values that dataset.json does not name.
         GeometryError: the prediction is not of the grid of its reference.
         OSError: a file cannot be read.
     """
     reference = read_segmentation(settings.reader, files.reference)
+    require_known_labels(reference, settings.known)
     if files.prediction is None:
         predicted = np.zeros_like(reference.array)
     else:
         prediction = read_segmentation(settings.reader, files.prediction)
         require_same_grid(reference, prediction)
+        require_known_labels(prediction, settings.known)
         predicted = prediction.array
     ignored = None if settings.ignore_label is None else reference.array == settings.ignore_label
     results: dict[str, Any] = {"parts": {}, "sensitivity": {}, "targets": {}}
@@ -208,15 +194,21 @@ def evaluate_case(files: CaseFiles, settings: Settings) -> dict[str, Any]:
         results["sensitivity"][target.name] = [
             compare_pair(pair, protocol, distances=False).counts for protocol in settings.sensitivity
         ]
-    return results | {
-        "files": files,
-        "spacing": reference.spacing,
-        "unit": reference.unit,
-        "froc": _froc(files, settings, reference, ignored),
-    }
+    results |= {"files": files, "spacing": reference.spacing, "unit": reference.unit}
+    try:
+        return results | {"froc": _froc(files, settings, reference, ignored), "warnings": []}
+    except (GeometryError, OSError) as error:
+        # Probabilities are an extra: without them all the rest is as true.
+        return results | {"froc": {}, "warnings": [f"left out of the free-response ROC: {error}"]}
 
 
 def _froc(files: CaseFiles, settings: Settings, reference: Segmentation, ignored: np.ndarray | None) -> dict[str, Any]:
+    """Counts at each threshold, by target; empty where there are no probabilities.
+
+    Raises:
+        GeometryError: the probabilities are of another grid.
+        OSError: they cannot be read.
+    """
     if files.probabilities is None or not settings.froc:
         return {}
     probabilities = probabilities_of(files.probabilities, settings.targets, reference.array.shape)
@@ -232,7 +224,9 @@ def _froc(files: CaseFiles, settings: Settings, reference: Segmentation, ignored
     }
 
 
-def _collect(results: Sequence[Mapping[str, Any]], settings: Settings, about: Mapping[str, Any]) -> Evaluation:
+def _collect(
+    results: Sequence[Mapping[str, Any]], settings: Settings, about: Mapping[str, Any], warnings: Sequence[str]
+) -> Evaluation:
     dimensions = {len(result["spacing"]) for result in results}
     if len(dimensions) > 1:
         raise EvaluationError("some cases are images and some are volumes: evaluate them apart.")
@@ -247,28 +241,29 @@ def _collect(results: Sequence[Mapping[str, Any]], settings: Settings, about: Ma
         parts = [part for result in results for part in result["parts"][target.name]]
         targets[target.name] = summarise_target(target, cases, parts, settings.protocol)
     sensitivity = [result["sensitivity"] for result in results]
-    summary = {
-        "format": FORMAT,
-        "made_by": f"nnunetv2_mamba {__version__}",
-        "protocol": settings.protocol.as_dict(),
-        "protocol_hash": settings.protocol.hash,
-        "unit": unit,
-        "dimensions": dimensions.pop(),
-        **about,
-        "metrics": {
-            name: metric.as_dict(unit, len(results[0]["spacing"]), settings.protocol)
-            for name, metric in METRICS.items()
-        },
-        "targets": targets,
-        "sensitivity": sensitivity_of(settings.sensitivity, settings.targets, sensitivity) or None,
-        "cases": [_entry(result) for result in results],
-    }
     lesions = [
         (result["files"].case, result["files"].fold, name, part)
         for result in results
         for name, parts in result["parts"].items()
         for part in parts
     ]
+    size = len(results[0]["spacing"])
+    summary = {
+        "format": FORMAT,
+        "made_by": f"nnunetv2_mamba {__version__}",
+        "protocol": settings.protocol.as_dict(),
+        "protocol_hash": settings.protocol.hash,
+        "unit": unit,
+        "dimensions": size,
+        **about,
+        "ignore_label": settings.ignore_label,
+        "warnings": [*warnings, *(warning for result in results for warning in result["warnings"])],
+        "metrics": {name: metric.as_dict(unit, size, settings.protocol) for name, metric in METRICS.items()},
+        "targets": targets,
+        "sensitivity": sensitivity_of(settings.sensitivity, settings.targets, sensitivity) or None,
+        "cases": [_entry(result) for result in results],
+        "rows": len(lesions),
+    }
     return Evaluation(jsonable(summary), lesions)
 
 
@@ -279,31 +274,7 @@ def _entry(result: Mapping[str, Any]) -> dict[str, Any]:
         "fold": files.fold,
         "reference_file": str(files.reference),
         "prediction_file": None if files.prediction is None else str(files.prediction),
+        "stamp": result["stamp"],
         "spacing": list(result["spacing"]),
         "targets": result["targets"],
     }
-
-
-def _text(value: Any) -> str:
-    """A field of ``lesions.csv``."""
-    if value is None:
-        return ""
-    if isinstance(value, tuple):
-        return " ".join(map(_text, value))
-    if isinstance(value, float):
-        return f"{value:.6g}" if math.isfinite(value) else ""
-    return str(value)
-
-
-def _parsed(row: Mapping[str, str]) -> tuple[str, int | None, str, Part]:
-    number = {name: float(row[name]) if row[name] else math.nan for name in ("size", "dice", "iou", "distance", "hd95")}
-    part = Part(
-        kind="lesion" if row["kind"] == "lesion" else "component",
-        id=int(row["id"]),
-        status=row["status"],
-        voxels=int(row["voxels"]),
-        centre=tuple(float(index) for index in row["centre"].split()),
-        matched=tuple(int(match) for match in row["matched"].split()),
-        **number,
-    )
-    return row["case"], int(row["fold"]) if row["fold"] else None, row["target"], part

@@ -1,10 +1,14 @@
 """Segmentations as nnU-Net's readers give them, with the place in the world that they were drawn in."""
 
+import gzip
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+
+from nnunetv2_mamba.evaluation.errors import EvaluationError
 
 Unit = Literal["mm", "px"]
 
@@ -54,6 +58,7 @@ def read_segmentation(reader: SegmentationReader, path: Path) -> Segmentation:
         OSError: the file cannot be read.
     """
     try:
+        _read_to_the_end(path)
         array, properties = reader.read_seg(str(path))
     except Exception as error:
         # Each of nnU-Net's readers raises what its library raises.
@@ -65,6 +70,33 @@ def read_segmentation(reader: SegmentationReader, path: Path) -> Segmentation:
         array, spacing = array[0], spacing[1:]
     unit: Unit = "px" if not placement and set(spacing) == {1.0} else "mm"
     return Segmentation(array, spacing, placement, unit, path)
+
+
+def _read_to_the_end(path: Path) -> None:
+    """Fail for a compressed file that is cut off, which SimpleITK reads as if the rest were background."""
+    if path.suffix == ".gz":
+        with gzip.open(path) as file:
+            while file.read(1 << 22):
+                pass
+
+
+def require_known_labels(segmentation: Segmentation, known: Container[int] | None) -> None:
+    """Refuse values that nobody has named, such as 255 for 1, which would pass for background.
+
+    Args:
+        segmentation: whose values are looked at.
+        known: values besides 0 that it may have; None for any.
+
+    Raises:
+        EvaluationError: it has others.
+    """
+    if known is None:
+        return
+    values = np.unique(segmentation.array[segmentation.array != 0])
+    unknown = [f"{value:g}" for value in values.tolist() if value not in known]
+    if unknown:
+        few = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        raise EvaluationError(f"{segmentation.path} has the values {few}, which dataset.json does not name: add them.")
 
 
 def _placement(properties: dict[str, Any]) -> dict[str, tuple[float, ...]]:

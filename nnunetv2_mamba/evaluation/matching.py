@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import linear_sum_assignment
 
 from nnunetv2_mamba.evaluation.protocol import Protocol
 
@@ -58,7 +57,7 @@ def matches(overlaps: Overlaps, protocol: Protocol) -> np.ndarray:
     - ``any_overlap``: every pair that touches. A lesion may have several components, a component several lesions.
     - ``iou``: every pair whose IoU reaches the threshold.
     - ``one_to_one``: of these pairs, as many as possible so that none shares its lesion or its component with another,
-      and among the ways to do so the one with the largest sum of IoU (Hungarian method).
+      and among the ways to do so the one with the largest sum of IoU (a linear assignment).
     """
     possible = candidates(overlaps, protocol)
     return _one_to_one(overlaps, possible) if protocol.matching == "one_to_one" else possible
@@ -72,28 +71,24 @@ def candidates(overlaps: Overlaps, protocol: Protocol) -> np.ndarray:
 
 
 def _one_to_one(overlaps: Overlaps, possible: np.ndarray) -> np.ndarray:
-    """Assign within each group of pairs that hang together: a group is small, the whole table need not be."""
+    """The best assignment, as a matching in the sparse graph of lesions and components."""
     chosen = np.zeros_like(possible)
     where = np.flatnonzero(possible)
     if not len(where):
         return chosen
-    lesion, component, iou = overlaps.lesion[where], overlaps.component[where], overlaps.iou[where]
-    first_component = lesion.max() + 1
-    size = first_component + component.max() + 1
-    links = sparse.coo_array((np.ones(len(where)), (lesion, first_component + component)), shape=(size, size))
-    group = sparse.csgraph.connected_components(links, directed=False)[1][lesion]
-    order = np.argsort(group, kind="stable")
-    for pairs in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
-        chosen[where[pairs[_assignment(lesion[pairs], component[pairs], iou[pairs])]]] = True
+    lesions, row = np.unique(overlaps.lesion[where], return_inverse=True)
+    components, column = np.unique(overlaps.component[where], return_inverse=True)
+    # One more pair is worth more than any sum of IoU. A lesion may stay alone, with a partner that is worth next to
+    # nothing.
+    worth = len(where) + overlaps.iou[where]
+    alone = np.arange(len(lesions))
+    graph = sparse.csr_array(
+        (
+            np.concatenate([worth, np.full(len(lesions), 1e-6)]),
+            (np.concatenate([row, alone]), np.concatenate([column, len(components) + alone])),
+        ),
+        shape=(len(lesions), len(components) + len(lesions)),
+    )
+    taken = sparse.csgraph.min_weight_full_bipartite_matching(graph, maximize=True)[1]
+    chosen[where] = taken[row] == column
     return chosen
-
-
-def _assignment(row: np.ndarray, column: np.ndarray, iou: np.ndarray) -> np.ndarray:
-    """Positions of the pairs of one group that the best assignment takes."""
-    rows, row = np.unique(row, return_inverse=True)
-    columns, column = np.unique(column, return_inverse=True)
-    worth, position = np.zeros((len(rows), len(columns))), np.full((len(rows), len(columns)), -1)
-    # One more pair is worth more than any sum of IoU within the group.
-    worth[row, column], position[row, column] = iou + len(iou), np.arange(len(iou))
-    taken = position[linear_sum_assignment(worth, maximize=True)]
-    return taken[taken >= 0]

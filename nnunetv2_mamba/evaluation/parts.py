@@ -231,9 +231,13 @@ class SurfacesBetween:
 
     def hd95_of_lesions(self, pairs: Overlaps) -> dict[int, float]:
         """HD95 in mm of each lesion to the components that it matches."""
+        order = np.argsort(pairs.lesion, kind="stable")
+        lesions, starts = np.unique(pairs.lesion[order], return_index=True)
+        stops = np.append(starts, len(order))[1:]
+        components = pairs.component[order]
         return {
             lesion: SurfaceDistances.between(
-                self._reference.of([lesion]), self._prediction.of(pairs.component[pairs.lesion == lesion])
+                self._reference.of([lesion]), self._prediction.of(components[start:stop])
             ).hd95()
-            for lesion in np.unique(pairs.lesion).tolist()
+            for lesion, start, stop in zip(lesions.tolist(), starts, stops, strict=True)
         }

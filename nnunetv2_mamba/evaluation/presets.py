@@ -58,7 +58,10 @@ def protocol_from(text: str) -> Protocol:
     if not path.is_file():
         raise ValueError(f"{text} is neither a JSON file nor one of the protocols {', '.join(PRESETS)}.")
     try:
-        return Protocol.from_dict({"name": path.stem} | json.loads(path.read_text()))
+        fields = json.loads(path.read_text())
+        if not isinstance(fields, dict):
+            raise TypeError("it is no mapping of fields to values")
+        return Protocol.from_dict({"name": path.stem} | fields)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no protocol: {error}") from error
 

@@ -118,10 +118,10 @@ class Protocol:
             raise ValueError(f"iou_threshold={self.iou_threshold} has no meaning for any_overlap: take matching='iou'.")
         if self.dilation_mm and self.dilation_steps:
             raise ValueError("dilation_mm and dilation_steps are two ways to say one thing: set one of them.")
-        sizes = ("dilation_mm", "dilation_steps", "min_lesion_size", "min_component_size", "surface_tolerance")
-        for name in sizes:
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} is negative.")
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, (int, float)) and value < 0:
+                raise ValueError(f"{entry.name}={value} is negative: give 0 or more.")
 
     def _normalise(self) -> None:
         """Give every field its type, so that equal rules are written alike and have one hash.

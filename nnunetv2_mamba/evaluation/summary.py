@@ -72,6 +72,8 @@ def _froc(cases: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, Any] | No
         "thresholds": list(THRESHOLDS),
         "lesion_recall": [float(value["lesion_recall"]) for value in values],
         "fp_per_case": [float(value["fp_per_case"]) for value in values],
+        "found": [total["found"] for total in totals],
+        "right": [total["right"] for total in totals],
     }
 
 

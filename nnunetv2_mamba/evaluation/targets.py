@@ -55,3 +55,10 @@ def ignore_label_of(dataset: Mapping[str, Any]) -> int | None:
     """Value of the voxels that nobody has annotated; None where dataset.json knows no such label."""
     value = dataset["labels"].get("ignore")
     return None if value is None else int(value)
+
+
+def known_labels(dataset: Mapping[str, Any]) -> frozenset[int]:
+    """Every value that dataset.json has a name for."""
+    values = [*dataset["labels"].values(), *dataset.get("regions_class_order", ())]
+    members = (value if isinstance(value, (list, tuple)) else [value] for value in values)
+    return frozenset(int(label) for group in members for label in group)

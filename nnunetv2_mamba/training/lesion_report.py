@@ -10,8 +10,9 @@ from nnunetv2.configuration import default_num_processes
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 if TYPE_CHECKING:
-    from nnunetv2_mamba.evaluation.folder import CaseFiles, Evaluation
+    from nnunetv2_mamba.evaluation.folder import CaseFiles
     from nnunetv2_mamba.evaluation.protocol import Protocol
+    from nnunetv2_mamba.evaluation.results import Evaluation
 
 REPORT_FILES = ("lesion_summary.json", "lesions.csv")
 
@@ -60,24 +61,24 @@ class LesionReportMixin(nnUNetTrainer):
     def _evaluate_lesions(self, folder: Path) -> "Evaluation":
         from nnunetv2_mamba.evaluation.folder import Settings, evaluate_files
         from nnunetv2_mamba.evaluation.presets import protocol_from
-        from nnunetv2_mamba.evaluation.targets import ignore_label_of, targets_of
+        from nnunetv2_mamba.evaluation.targets import ignore_label_of, known_labels, targets_of
 
         references = Path(self.preprocessed_dataset_folder_base, "gt_segmentations")
         cases = self._validation_files(folder, references)
-        if missing := [files.case for files in cases if files.prediction is None]:
-            self.print_to_log_file(f"No prediction of {', '.join(missing)}: their lesions count as missed")
         protocol = self.lesion_protocol
         settings = Settings(
             reader=self.plans_manager.image_reader_writer_class(),
             targets=targets_of(self.dataset_json),
             protocol=protocol_from(protocol) if isinstance(protocol, str) else protocol,
             ignore_label=ignore_label_of(self.dataset_json),
+            known=known_labels(self.dataset_json),
         )
         about = {
-            "folds": [self.fold] if isinstance(self.fold, int) else None,
+            "folds": [self.fold],
             "reference_folder": str(references),
             "prediction_folder": str(folder),
             "image_folder": _images_of(self.plans_manager.dataset_name),
+            "trained_on_cases": self.fold == "all",
         }
         return evaluate_files(cases, settings, allow_missing=True, processes=default_num_processes, about=about)
 

@@ -272,3 +272,17 @@ def test_the_default_rules_are_those_of_the_default_protocol():
     corner = "r.\n.r"
     assert [len(compared(corner, **rules).lesions) for rules in ({}, {"connectivity": "faces"})] == [1, 2]
     assert len(compare(*masks(corner), (1.0, 1.0)).lesions) == 1
+
+
+@pytest.mark.parametrize("place", ["reference", "prediction", "ignored"])
+def test_numbers_are_no_masks(place):
+    # Taken for bytes, an integer mask of eight bytes a voxel would have other lesions.
+    given = dict.fromkeys(("reference", "prediction", "ignored"), np.zeros((3, 3), dtype=bool))
+    with pytest.raises(ValueError, match=r"masks are bool, not .*int64.*: give segmentation == 1"):
+        compare(**given | {place: np.ones((3, 3), dtype=np.int64)}, spacing=(1.0, 1.0))
+
+
+@pytest.mark.parametrize("width", [0.0, -1.0, np.nan, np.inf])
+def test_a_spacing_that_cannot_be_is_refused(width):
+    with pytest.raises(ValueError, match="give one positive number in mm an axis"):
+        compare(np.zeros((3, 3), dtype=bool), np.zeros((3, 3), dtype=bool), (1.0, width))

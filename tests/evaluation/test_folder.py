@@ -9,11 +9,12 @@ import pytest
 
 from nnunetv2_mamba.evaluation import parallel
 from nnunetv2_mamba.evaluation.errors import EvaluationError
-from nnunetv2_mamba.evaluation.folder import CaseFiles, Settings, evaluate_files, read_evaluation
+from nnunetv2_mamba.evaluation.folder import CaseFiles, Settings, evaluate_files
 from nnunetv2_mamba.evaluation.images import GeometryError
 from nnunetv2_mamba.evaluation.metrics import METRICS
 from nnunetv2_mamba.evaluation.presets import PRESETS, variations
 from nnunetv2_mamba.evaluation.protocol import Protocol
+from nnunetv2_mamba.evaluation.results import read_evaluation
 from nnunetv2_mamba.evaluation.targets import Target
 from tests.evaluation.drawings import KILLS, DrawingReader, cases_of
 
@@ -179,7 +180,7 @@ def test_what_is_written_can_be_read_again(tmp_path):
 def test_files_of_another_format_are_refused(evaluation, tmp_path):
     evaluation.summary["format"] = 0
     evaluation.write(tmp_path)
-    with pytest.raises(EvaluationError, match="has the format 0: evaluate again"):
+    with pytest.raises(EvaluationError, match="has the format 0"):
         read_evaluation(tmp_path)
 
 
@@ -303,3 +304,40 @@ def test_numbers_that_are_not_finite_are_null(tmp_path):
     assert not any(isinstance(value, float) and math.isnan(value) for value in target["mean"].values())
     evaluation.write(tmp_path)
     assert list(read_evaluation(tmp_path).rows) == []
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["reference", "prediction"])
+def test_values_that_dataset_json_does_not_name_are_refused(tmp_path, side):
+    texts = ["1..", "1.."]
+    texts[side] = "1.7"
+    with pytest.raises(EvaluationError, match=r"has the values 7, which dataset\.json does not name"):
+        evaluate_files(cases_of(tmp_path, {"a": tuple(texts)}), settings(known=frozenset({0, 1})))
+
+
+def test_a_stamp_tells_whether_files_are_the_same(tmp_path):
+    case = cases_of(tmp_path, {"a": ("1..", "1..")})[0]
+    before = case.stamp()
+    assert case.stamp() == before
+    case.prediction.write_text("..1")
+    assert {name for name, value in case.stamp().items() if value != before[name]} == {"prediction"}
+
+
+def test_results_that_are_not_whole_are_refused(tmp_path, evaluation):
+    evaluation.write(tmp_path)
+    lesions = tmp_path / "lesions.csv"
+    lesions.write_text("".join(lesions.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(EvaluationError, match=r"lesion_summary\.json cannot be used, evaluate again: lesions\.csv has"):
+        read_evaluation(tmp_path)
+
+
+def test_a_summary_without_entries_is_refused(tmp_path, evaluation):
+    evaluation.write(tmp_path)
+    (tmp_path / "lesion_summary.json").write_text('{"format": 1}')
+    with pytest.raises(EvaluationError, match="cannot be used, evaluate again"):
+        read_evaluation(tmp_path)
+
+
+def test_cases_that_a_network_was_trained_on_are_warned_of(tmp_path):
+    about = {"folds": ["all"], "trained_on_cases": True}
+    summary = evaluate_files(cases_of(tmp_path, {"a": ("1", "1")}), settings(), about=about).summary
+    assert ["trained on these very cases" in warning for warning in summary["warnings"]] == [True]

@@ -107,6 +107,8 @@ def test_recall_and_inventions_at_every_threshold(tmp_path, target):
         "thresholds": list(THRESHOLDS),
         "lesion_recall": [((t <= UP_TO["both"]) + (t <= UP_TO["first"])) / 2 for t in THRESHOLDS],
         "fp_per_case": [float(t <= UP_TO["invention"]) / 2 for t in THRESHOLDS],
+        "found": [(t <= UP_TO["both"]) + (t <= UP_TO["first"]) for t in THRESHOLDS],
+        "right": [(t <= UP_TO["both"]) + (t <= UP_TO["first"]) for t in THRESHOLDS],
     }
 
 
@@ -153,3 +155,14 @@ def test_what_is_ignored_is_ignored_at_every_threshold():
     ignored = masks("..rr")[0]
     for count in counts_by_threshold(prediction.astype(float), reference, (1.0, 1.0), Protocol(), ignored):
         assert (count["lesions"], count["components"], count["FP"]) == (1, 1, 0)
+
+
+def test_probabilities_that_are_of_no_use_cost_only_the_froc(tmp_path):
+    cases = cases_of(tmp_path, {"a": ("1.", "1.")})
+    foreign = tmp_path / "a.npz"
+    np.savez(foreign, data=np.zeros(3))
+    settings = Settings(DrawingReader(), [Target("one", (1,))])
+    summary = evaluate_files([replace(cases[0], probabilities=foreign)], settings).summary
+    assert summary["targets"]["one"]["froc"] is None
+    assert summary["targets"]["one"]["pooled"]["DSC"] == 1.0
+    assert [str(foreign) in warning and "free-response ROC" in warning for warning in summary["warnings"]] == [True]

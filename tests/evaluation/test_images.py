@@ -13,7 +13,13 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from PIL import Image
 
-from nnunetv2_mamba.evaluation.images import GeometryError, read_segmentation, require_same_grid
+from nnunetv2_mamba.evaluation.errors import EvaluationError
+from nnunetv2_mamba.evaluation.images import (
+    GeometryError,
+    read_segmentation,
+    require_known_labels,
+    require_same_grid,
+)
 from tests.evaluation.drawings import labels
 
 FLAT = labels("""
@@ -153,3 +159,21 @@ def test_files_that_are_stored_in_another_order_are_compared_where_the_reader_tu
     as_stored = [read_segmentation(NibabelIO(), segmentation.path) for segmentation in (reference, prediction)]
     with pytest.raises(GeometryError, match="has the origin "):
         require_same_grid(*as_stored)
+
+
+def test_a_compressed_file_that_is_cut_off_is_refused(tmp_path):
+    random = np.random.default_rng(0).integers(0, 2, (20, 30, 30), dtype=np.uint8)
+    path = write_sitk(tmp_path / "case.nii.gz", random)
+    assert (read_segmentation(SimpleITKIO(), path).array == random).all()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(OSError, match=r"case\.nii\.gz cannot be read as a segmentation: Compressed file ended"):
+        read_segmentation(SimpleITKIO(), path)
+
+
+def test_values_without_a_name_are_refused(tmp_path):
+    Image.fromarray(FLAT).save(tmp_path / "case.png")
+    segmentation = read_segmentation(NaturalImage2DIO(), tmp_path / "case.png")
+    require_known_labels(segmentation, None)
+    require_known_labels(segmentation, frozenset({1, 2, 3}))
+    with pytest.raises(EvaluationError, match=r"case\.png has the values 2, 3, which dataset\.json does not name"):
+        require_known_labels(segmentation, frozenset({0, 1}))

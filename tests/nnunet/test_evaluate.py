@@ -15,8 +15,8 @@ from PIL import Image
 
 from nnunetv2_mamba import cli
 from nnunetv2_mamba.evaluation import parallel
-from nnunetv2_mamba.evaluation.folder import read_evaluation
 from nnunetv2_mamba.evaluation.presets import PRESETS
+from nnunetv2_mamba.evaluation.results import read_evaluation
 from tests.evaluation.drawings import labels
 
 DATASET = "Dataset999_Drawn"
@@ -93,8 +93,8 @@ def test_a_folder_of_predictions(folders, capsys):
         ("eye02", "component", "invented", "1"),
     ]
     printed = capsys.readouterr().out
-    assert "lesion: 1 of 2 lesions found (recall 0.500), 1 invented in 2 cases (precision 0.500, F1 0.500)" in printed
-    assert "1 cases without a lesion, 1 of them with an invented one" in printed
+    assert "lesion: 1 of 2 lesions found (recall 0.500), 1 invented in 2 cases (precision 0.500: 1 of 2 " in printed
+    assert "1 case without a lesion, 1 with an invented one" in printed
     assert f"protocol default ({PRESETS['default'].hash})" in printed
     assert str(prediction / "lesion_summary.json") in printed
 
@@ -178,7 +178,7 @@ def test_another_grid_names_both_files(folders):
         ('{"file_ending": ".png"}', "has no labels: name a dataset.json of nnU-Net v2."),
         ('{"labels": {"0": "background", "1": "lesion"}, "file_ending": ".png"}', "the label 0 is 'background'"),
         ('{"labels": {"background": 0}, "file_ending": ".png"}', "names no foreground label"),
-        ('{"labels": {"background": 0, "lesion": 1}, "file_ending": ".nii.gz"}', "there is no case to evaluate"),
+        ('{"labels": {"background": 0, "lesion": 1}, "file_ending": ".gz"}', "holds no file that ends with .gz"),
     ],
 )
 def test_a_dataset_json_that_is_no_help(folders, content, sentence):
@@ -297,7 +297,7 @@ def test_a_fold_that_is_not_validated_is_left_out_unless_it_is_asked_for(model):
 
 def test_a_case_in_two_folds_is_refused(model, tmp_path):
     write(model / "fold_1/validation", {"eye01": PREDICTIONS["eye01"]})
-    assert "eye01 was predicted in fold 0 and in fold 1: choose with -f." in refused(model)
+    assert "eye01 is in fold 1 and in one before it: choose folds with -f." in refused(model)
     # Where the splits are at hand, they say which cases are of a fold, whatever else lies in its folder.
     write_splits(tmp_path, ["eye01"], ["eye02"])
     evaluate(model)

@@ -154,7 +154,7 @@ def test_the_log_says_the_essence(make):
 def test_a_case_without_prediction_is_named_and_its_lesions_are_missed(make):
     trainer = make(type("Losing", (Reporting,), {"predicted": {"b": PREDICTED["b"]}}))
     trainer.perform_actual_validation()
-    assert "No prediction of a: " in log_of(trainer)
+    assert "1 of 2 cases have no prediction (a)" in log_of(trainer)
     assert "blob: 0 of 2 lesions found (recall 0.000), 0 invented in 2 cases" in log_of(trainer)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from PIL import Image
 
 from nnunetv2_mamba import cli
 from nnunetv2_mamba.commands import report
-from nnunetv2_mamba.evaluation.folder import SUMMARY_FILE
+from nnunetv2_mamba.evaluation.results import SUMMARY_FILE
 
 DATASET = {
     "channel_names": {"0": "red"},
@@ -73,22 +72,59 @@ def test_what_is_known_is_not_evaluated_again(folder, run, monkeypatch):
 
 @pytest.mark.parametrize(
     ("words", "reason"),
-    [
-        (["--protocol", "iou50"], "by the protocol default"),
-        (["--sensitivity"], "other protocols are wanted"),
-        (["newer"], "eye0_0.png is newer"),
-        (["more"], "its cases are not those"),
-    ],
+    [(["--protocol", "iou50"], "by the protocol default"), (["--sensitivity"], "other protocols are wanted")],
 )
-def test_what_has_changed_is_evaluated_again(folder, run, words, reason):
+def test_what_is_wanted_and_not_known_is_evaluated(folder, run, words, reason):
     run("one", "-ref", "labels")
-    if words == ["newer"]:
-        later = time.time() + 9
-        os.utime(folder / "one" / "eye0_0.png", (later, later))
-    if words == ["more"]:
-        for name in ("labels", "one"):
-            save(np.zeros((16, 16), dtype=np.uint8), folder / name / "eye9_0.png")
-    assert reason in run("one", *(word for word in words if word not in ("newer", "more")))
+    assert reason in run("one", *words)
+
+
+@pytest.mark.parametrize("where", ["one", "labels"])
+def test_changed_files_are_evaluated_again_whatever_their_time(folder, run, where):
+    run("one", "-ref", "labels")
+    changed = folder / where / "eye0_0.png"
+    time = changed.stat().st_mtime
+    save(np.zeros((16, 16), dtype=np.uint8), changed)
+    os.utime(changed, (time - 9, time - 9))
+    assert "the files of eye0_0 are not those of earlier results" in run("one")
+    assert "evaluating" not in run("one")
+
+
+def test_another_reference_is_no_reason_to_show_old_numbers(folder, run):
+    run("one", "-ref", "labels")
+    (folder / "two" / "dataset.json").rename(folder / "dataset.json")
+    assert "the files of eye0_0 are not those of earlier results" in run("one", "-ref", "two")
+
+
+def test_other_labels_or_cases_are_evaluated_again(folder, run):
+    run("one", "-ref", "labels")
+    for name in ("labels", "one"):
+        save(np.zeros((16, 16), dtype=np.uint8), folder / name / "eye9_0.png")
+    assert "its cases are not those" in run("one")
+    (folder / "other.json").write_text(json.dumps(DATASET | {"labels": {"background": 0, "lesion": 2, "nerve": 1}}))
+    assert "its labels are not those" in run("one", "-djfile", "other.json")
+
+
+def test_a_prediction_that_has_gone_is_missed(folder, run):
+    run("one", "-ref", "labels")
+    (folder / "one" / "eye0_0.png").unlink()
+    with pytest.raises(SystemExit, match=r"1 of 6 cases have no prediction \(eye0_0\)"):
+        run("one")
+
+
+def test_results_by_other_rules_are_left_alone(folder, run):
+    run("one", "-ref", "labels")
+    before = (folder / "one" / SUMMARY_FILE).read_text()
+    run("one", "--protocol", "iou50")
+    assert (folder / "one" / SUMMARY_FILE).read_text() == before
+    assert "iou50" in html(folder)
+
+
+def test_models_with_other_targets_are_refused_before_anything_is_evaluated(folder, run):
+    (folder / "two" / "dataset.json").write_text(json.dumps(DATASET | {"labels": {"background": 0, "spot": 1}}))
+    with pytest.raises(SystemExit, match=r"their targets differ \(lesion and spot\)"):
+        run("one", "two", "-ref", "labels")
+    assert not (folder / "one" / SUMMARY_FILE).exists()
 
 
 def test_rules_are_those_of_the_last_evaluation_unless_others_are_named(folder, run):

@@ -6,13 +6,14 @@ from functools import partial
 import numpy as np
 import pytest
 
-from nnunetv2_mamba.evaluation.folder import CaseFiles, Settings, evaluate_files, read_evaluation
+from nnunetv2_mamba.evaluation.folder import CaseFiles, Settings, evaluate_files
 from nnunetv2_mamba.evaluation.metrics import pooled
 from nnunetv2_mamba.evaluation.protocol import Protocol, Strata
 from nnunetv2_mamba.evaluation.report.scores import Result, Scores
 from nnunetv2_mamba.evaluation.report.source import Source
 from nnunetv2_mamba.evaluation.report.statistics import Resampling
 from nnunetv2_mamba.evaluation.report.strata import strata_table
+from nnunetv2_mamba.evaluation.results import read_evaluation
 from tests.evaluation.report.models import TARGETS, ArrayReader, squares
 
 

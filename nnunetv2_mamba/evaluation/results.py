@@ -1,0 +1,98 @@
+"""Result of an evaluation, and the two files that it is kept in."""
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_mamba.evaluation.errors import EvaluationError
+from nnunetv2_mamba.evaluation.parts import Part
+from nnunetv2_mamba.files import written_aside
+
+SUMMARY_FILE = "lesion_summary.json"
+LESIONS_FILE = "lesions.csv"
+FORMAT = 1
+KEYS = ("protocol", "protocol_hash", "unit", "dimensions", "metrics", "targets", "cases", "rows")
+COLUMNS = ("case", "fold", "target", *(entry.name for entry in fields(Part)))
+
+
+@dataclass
+class Evaluation:
+    """Result of an evaluation.
+
+    Attributes:
+        summary: content of ``lesion_summary.json``.
+        lesions: case, fold, target and part of every row of ``lesions.csv``.
+    """
+
+    summary: dict[str, Any]
+    lesions: list[tuple[str, int | None, str, Part]]
+
+    @property
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows of ``lesions.csv`` as mappings, with empty texts for what is not defined."""
+        for case, fold, target, part in self.lesions:
+            values = (getattr(part, entry.name) for entry in fields(Part))
+            yield dict(zip(COLUMNS, map(_text, (case, fold, target, *values)), strict=True))
+
+    def write(self, folder: Path) -> None:
+        """Write ``lesion_summary.json`` and ``lesions.csv``, each whole or not at all.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        with written_aside(folder / LESIONS_FILE) as aside, aside.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        with written_aside(folder / SUMMARY_FILE) as aside:
+            aside.write_text(json.dumps(self.summary, indent=1, allow_nan=False) + "\n")
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """What `Evaluation.write` has written.
+
+    Raises:
+        EvaluationError: the files are not whole, or of another format.
+        OSError: a file cannot be read.
+    """
+    path = folder / SUMMARY_FILE
+    try:
+        summary = json.loads(path.read_text())
+        if summary["format"] != FORMAT or any(key not in summary for key in KEYS):
+            raise ValueError(f"it has the format {summary['format']}, or lacks an entry")
+        with (folder / LESIONS_FILE).open(newline="") as file:
+            lesions = [_parsed(row) for row in csv.DictReader(file)]
+        if len(lesions) != summary["rows"]:
+            raise ValueError(f"{LESIONS_FILE} has {len(lesions)} rows instead of {summary['rows']}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise EvaluationError(f"{path} cannot be used, evaluate again: {error}.") from error
+    return Evaluation(summary, lesions)
+
+
+def _text(value: Any) -> str:
+    """A field of ``lesions.csv``."""
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return " ".join(map(_text, value))
+    if isinstance(value, float):
+        return f"{value:.6g}" if math.isfinite(value) else ""
+    return str(value)
+
+
+def _parsed(row: Mapping[str, str]) -> tuple[str, int | None, str, Part]:
+    number = {name: float(row[name]) if row[name] else math.nan for name in ("size", "dice", "iou", "distance", "hd95")}
+    part = Part(
+        kind="lesion" if row["kind"] == "lesion" else "component",
+        id=int(row["id"]),
+        status=row["status"],
+        voxels=int(row["voxels"]),
+        centre=tuple(float(index) for index in row["centre"].split()),
+        matched=tuple(int(match) for match in row["matched"].split()),
+        **number,
+    )
+    return row["case"], int(row["fold"]) if row["fold"] else None, row["target"], part
