@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunetv2_mamba.evaluation.metrics import cell_of, of_case
+from nnunetv2_mamba.evaluation.cells import cell_of, metrics_of_case
 from nnunetv2_mamba.evaluation.parts import MatchedParts, Part, SurfacesBetween, count_parts
 from nnunetv2_mamba.evaluation.protocol import Cell, Protocol
 
@@ -84,9 +84,9 @@ class Pair:
             reference, prediction = reference & ~ignored, prediction & ~ignored
             total -= int(np.count_nonzero(ignored))
         self.reference, self.prediction = reference, prediction
-        self._box = _bounding_box(reference | prediction)
-        window = self.window()
-        reference, prediction = reference[window], prediction[window]
+        # Dilations need no more room: whatever way leads outside from one lesion to another, one leads along the rim.
+        self.window = _bounding_box(reference | prediction)
+        reference, prediction = reference[self.window], prediction[self.window]
         voxels = [int(np.count_nonzero(mask)) for mask in (reference, prediction)]
         both = int(np.count_nonzero(reference & prediction))
         volumes = [count * self.voxel_size for count in voxels]
@@ -101,11 +101,6 @@ class Pair:
             "predicted_volume": volumes[1],
             "volume_error": abs(volumes[1] - volumes[0]),
         }
-
-    def window(self, margin: Sequence[int] | None = None) -> tuple[slice, ...]:
-        """The smallest part of the image that holds both masks, and so many voxels more on all sides (dimensions,)."""
-        margin = margin or [0] * len(self._box)
-        return tuple(slice(max(start - m, 0), stop + m) for (start, stop), m in zip(self._box, margin, strict=True))
 
 
 def compare(
@@ -138,8 +133,7 @@ def compare_pair(pair: Pair, protocol: Protocol, distances: bool = True) -> Comp
         protocol: the rules.
         distances: whether to measure distances between surfaces, which takes most of the time.
     """
-    window = pair.window(_margin(protocol, pair.spacing))
-    matched = MatchedParts(pair.reference, pair.prediction, window, pair.spacing, protocol)
+    matched = MatchedParts(pair.reference, pair.prediction, pair.window, pair.spacing, protocol)
     between = SurfacesBetween(matched, pair.spacing) if distances and pair.cell != "both_empty" else None
     parts = matched.describe(between)
     counts = pair.counts | count_parts(parts)
@@ -148,21 +142,16 @@ def compare_pair(pair: Pair, protocol: Protocol, distances: bool = True) -> Comp
     return Comparison(
         cell=pair.cell,
         counts=counts,
-        metrics=of_case(counts, surface, protocol),
+        metrics=metrics_of_case(counts, surface, protocol),
         parts=parts,
         matched=matched,
     )
 
 
-def _margin(protocol: Protocol, spacing: tuple[float, ...]) -> list[int]:
-    """How many voxels the dilations can meet beyond the masks."""
-    return [protocol.dilation_steps + math.ceil(protocol.dilation_mm / width) + 1 for width in spacing]
-
-
-def _bounding_box(mask: np.ndarray) -> list[tuple[int, int]]:
-    """First and last index plus one of the voxels of a mask on each axis; empty ranges where it has none."""
+def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
+    """The smallest part of an image that holds all voxels of a mask; its first voxel where there are none."""
     last = mask.reshape(-1, mask.shape[-1]).any(axis=0)
     others = mask.any(axis=-1)
     sides = [others.any(axis=tuple({*range(others.ndim)} - {axis})) for axis in range(others.ndim)]
     ranges = [np.flatnonzero(side) for side in [*sides, last]]
-    return [(int(there[0]), int(there[-1]) + 1) if len(there) else (0, 0) for there in ranges]
+    return tuple(slice(int(there[0]), int(there[-1]) + 1) if len(there) else slice(0, 1) for there in ranges)

@@ -92,7 +92,7 @@ class MatchedParts:
     Args:
         reference: bool (*spatial).
         prediction: bool (*spatial).
-        window: part of the image that holds both masks, and what the protocol's dilation reaches.
+        window: part of the image that holds both masks.
         spacing: of the voxels in mm, one number an axis.
         protocol: the rules.
 
