@@ -60,7 +60,7 @@ class Report:
         default=None,
         metadata=option(
             "regular expression for the part of a case's name that is its patient's, e.g. '^[^_]+_[0-9]+': intervals "
-            "then draw patients",
+            "and tests then take patients",
             metavar="REGEX",
         ),
     )

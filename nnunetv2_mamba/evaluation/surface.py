@@ -52,7 +52,7 @@ class Surfaces:
     code: np.ndarray
     areas: np.ndarray
 
-    def of(self, parts: Sequence[int]) -> Surface:
+    def of(self, parts: Sequence[int] | np.ndarray) -> Surface:
         """Surface of some parts together."""
         starts, stops = np.searchsorted(self.part, parts, "left"), np.searchsorted(self.part, parts, "right")
         mine = np.concatenate([np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)])

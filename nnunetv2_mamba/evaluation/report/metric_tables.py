@@ -1,16 +1,19 @@
 """Tables of models and metrics."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from nnunetv2_mamba.evaluation.report import wording
 from nnunetv2_mamba.evaluation.report.scores import Over, Result
+from nnunetv2_mamba.evaluation.report.statistics import Estimate
 from nnunetv2_mamba.evaluation.report.tables import (
     OVER,
     Cell,
     Column,
     Table,
+    cases_of,
     estimate_cell,
     interval_notes,
     model_cell,
@@ -22,47 +25,93 @@ OVERVIEW: tuple[tuple[str, Over], ...] = (
     ("lesion_precision", "pooled"),
     ("lesion_f1", "pooled"),
     ("fp_per_case", "pooled"),
+    ("lesion_dice", "pooled"),
     ("DSC", "mean"),
     ("NSD", "mean"),
     ("HD95", "mean"),
 )
 
 
-def overview(results: Sequence[Result], metrics: Mapping[str, Any], costs: Sequence[Mapping[str, Any] | None]) -> Table:
-    """Models against cost and the metrics that matter most.
+DIFFERENT_CASES = (
+    "n is the number of cases, where it is not the same cases for all models: such values must not be compared, and "
+    "none is bold."
+)
+
+
+def overview(results: Sequence[Result], metrics: Mapping[str, Any]) -> Table:
+    """Models against the metrics that matter most.
 
     Args:
         results: of all models on one target.
         metrics: description of each metric in the summary.
-        costs: of each model; None where it is not known.
     """
     chosen = [(name, over) for name, over in OVERVIEW if name in metrics]
-    estimates = [[result.scores.estimate(*metric) for metric in chosen] for result in results]
-    columns = [Column("model", text=True), *(_metric_column(metrics[name]) for name, _ in chosen)]
-    columns += [Column("parameters"), Column("epoch"), Column("peak memory"), Column("device", text=True)]
-    rows = []
-    for result, row, cost in zip(results, estimates, costs, strict=True):
-        best = [
-            _is_best(row[index].value, [other[index].value for other in estimates], metrics[name]["direction"])
-            for index, (name, _) in enumerate(chosen)
-        ]
-        cells = [estimate_cell(estimate, mark) for estimate, mark in zip(row, best, strict=True)]
-        rows.append([model_cell(result), *cells, *_cost_cells(cost or {})])
-    return Table(columns, rows, interval_notes([estimate for row in estimates for estimate in row]))
+    columns = [_metrics_column(results, name, over, metrics[name]["direction"]) for name, over in chosen]
+    heads = [Column("model", text=True), *(_metric_column(metrics[name]) for name, _ in chosen)]
+    rows = [[model_cell(result), *(column.cells[row] for column in columns)] for row, result in enumerate(results)]
+    notes = interval_notes([estimate for column in columns for estimate in column.estimates])
+    return Table(heads, rows, [*notes, *_different(columns)])
+
+
+def cost_table(names: Sequence[str], costs: Sequence[Mapping[str, Any] | None]) -> Table | None:
+    """What the models cost, as far as it is known of one of them; None where nothing is.
+
+    Args:
+        names: of the models.
+        costs: of each model; None where it is not known.
+    """
+    columns = [(Column(words, text=text), [in_words(cost or {}) for cost in costs]) for words, text, in_words in _COSTS]
+    known = [(column, cells) for column, cells in columns if any(cell != DASH for cell in cells)]
+    rows = [[Cell(name, model=place), *(Cell(cells[place]) for _, cells in known)] for place, name in enumerate(names)]
+    return Table([Column("model", text=True), *(column for column, _ in known)], rows) if known else None
 
 
 def all_metrics(results: Sequence[Result], metrics: Mapping[str, Any]) -> Table:
     """Every metric against models, over all cases together and as mean of the cases."""
-    columns = [Column("metric", text=True)]
-    columns += [
+    heads = [Column("metric", text=True)]
+    heads += [
         Column(result.name, note, model=result.place) for result in results for note in (OVER["pooled"], OVER["mean"])
     ]
-    rows, all_estimates = [], []
+    rows, columns = [], []
     for name, metric in metrics.items():
-        estimates = [result.scores.estimate(name, over) for result in results for over in ("pooled", "mean")]
-        all_estimates += estimates
-        rows.append([_metric_cell(name, metric), *(estimate_cell(estimate) for estimate in estimates)])
-    return Table(columns, rows, interval_notes(all_estimates))
+        pooled, mean = (_metrics_column(results, name, over, None) for over in ("pooled", "mean"))
+        columns += [pooled, mean]
+        both = [cell for cells in zip(pooled.cells, mean.cells, strict=True) for cell in cells]
+        rows.append([_metric_cell(name, metric), *both])
+    notes = interval_notes([estimate for column in columns for estimate in column.estimates])
+    return Table(heads, rows, [*notes, *_different(columns)])
+
+
+@dataclass(frozen=True)
+class _OfModels:
+    """One metric of all models.
+
+    Attributes:
+        estimates: one for each model.
+        cells: likewise.
+        same_cases: whether all are of the same cases.
+    """
+
+    estimates: list[Estimate]
+    cells: list[Cell]
+    same_cases: bool
+
+
+def _metrics_column(results: Sequence[Result], name: str, over: Over, direction: str | None) -> _OfModels:
+    estimates = [result.scores.estimate(name, over) for result in results]
+    cases = [cases_of(result, name, over) for result in results]
+    # A metric that no model has is not one of other cases.
+    same = len(set(cases)) == 1 or not any(math.isfinite(estimate.value) for estimate in estimates)
+    values = [estimate.value for estimate in estimates]
+    cells = [
+        estimate_cell(estimate, same and _is_best(estimate.value, values, direction), None if same else len(mine))
+        for estimate, mine in zip(estimates, cases, strict=True)
+    ]
+    return _OfModels(estimates, cells, same)
+
+
+def _different(columns: Sequence[_OfModels]) -> list[str]:
+    return [] if all(column.same_cases for column in columns) else [DIFFERENT_CASES]
 
 
 def empty_cells(results: Sequence[Result]) -> Table:
@@ -131,10 +180,9 @@ def _is_best(value: float, values: Sequence[float], direction: str | None) -> bo
     return value == (max if direction == "higher" else min)(defined)
 
 
-def _cost_cells(cost: Mapping[str, Any]) -> list[Cell]:
-    return [
-        Cell(wording.parameters(cost.get("parameters"))),
-        Cell(wording.seconds(cost.get("epoch_seconds"))),
-        Cell(wording.memory(cost.get("peak_memory_bytes"))),
-        Cell(str(cost.get("device") or DASH)),
-    ]
+_COSTS: tuple[tuple[str, bool, Callable[[Mapping[str, Any]], str]], ...] = (
+    ("parameters", False, lambda cost: wording.parameters(cost.get("parameters"))),
+    ("epoch", False, lambda cost: wording.seconds(cost.get("epoch_seconds"))),
+    ("peak memory", False, lambda cost: wording.memory(cost.get("peak_memory_bytes"))),
+    ("device", True, lambda cost: str(cost.get("device") or DASH)),
+)

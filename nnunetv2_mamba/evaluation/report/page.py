@@ -1,7 +1,7 @@
 """The page: everything computed, set by the template, written to one file."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import jinja2
@@ -9,7 +9,7 @@ import jinja2
 from nnunetv2_mamba.evaluation.metrics import pooled
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.report import wording
-from nnunetv2_mamba.evaluation.report.metric_tables import definitions
+from nnunetv2_mamba.evaluation.report.metric_tables import cost_table, definitions
 from nnunetv2_mamba.evaluation.report.source import Source, common_cases
 from nnunetv2_mamba.evaluation.report.statistics import DRAWS
 from nnunetv2_mamba.evaluation.report.svg import MODEL_COLOURS, marker_path, page_style
@@ -37,35 +37,34 @@ class Report:
         self._summary = sources[0].summary
         self._names = [source.name for source in sources]
         protocol = Protocol.from_dict(self._summary["protocol"])
-        self._views = TargetViews(sources, partial(pooled, protocol=protocol), patient_of or str)
+        self._views = TargetViews(sources, partial(pooled, protocol=protocol), patient_of)
 
     def html(self) -> str:
         """The page."""
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(TEMPLATES),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
         with page_style():
             targets = [self._views.view(index, name) for index, name in enumerate(self._sources[0].targets)]
-        return environment.get_template("report.html.j2").render(
-            names=self._names,
-            markers=[marker_path(place) for place in range(len(self._names))],
-            colours=MODEL_COLOURS,
-            targets=targets,
-            sections=_sections(targets),
-            pictures=self._views.pictures.all,
-            about=self._about(),
-            rules=wording.protocol_in_words(
-                self._summary["protocol"], self._summary["unit"], self._sources[0].size_unit
-            ),
-            protocol=self._summary["protocol"],
-            protocol_hash=self._summary["protocol_hash"],
-            definitions=definitions(self._summary["metrics"]),
-            remarks=self._remarks(),
-            made_by=self._summary["made_by"],
+        return (
+            _environment()
+            .get_template("report.html.j2")
+            .render(
+                names=self._names,
+                count=wording.count,
+                markers=[marker_path(place) for place in range(len(self._names))],
+                colours=MODEL_COLOURS,
+                targets=targets,
+                cost=cost_table(self._names, [source.cost for source in self._sources]),
+                sections=_sections(targets),
+                pictures=self._views.pictures.all,
+                about=self._about(),
+                rules=wording.protocol_in_words(
+                    self._summary["protocol"], self._summary["unit"], self._sources[0].size_unit
+                ),
+                protocol=self._summary["protocol"],
+                protocol_hash=self._summary["protocol_hash"],
+                definitions=definitions(self._summary["metrics"]),
+                remarks=self._remarks(),
+                made_by=self._summary["made_by"],
+            )
         )
 
     def _about(self) -> list[str]:
@@ -84,10 +83,12 @@ class Report:
         draws = "patients" if self._by_patient else "cases"
         remarks = [
             f"Intervals hold 95 % of what {DRAWS:,} draws of as many {draws} with replacement give, always the same "
-            "draws. They say how far the numbers would move with other cases, not with another training."
+            "draws. They say how far the numbers would move with other cases, not with another training, and of few "
+            "cases they are too narrow: whether models differ, tests decide."
         ]
         if not self._by_patient:
-            remarks.append("Where several cases are of one patient, the intervals are too narrow.")
+            remarks.append("Where several cases are of one patient, intervals are too narrow and p values too small.")
+        remarks = [*_folds(self._sources), *remarks]
         common = len(common_cases(self._sources))
         sizes = [len(source.case_files) for source in self._sources]
         if any(size != common for size in sizes):
@@ -104,6 +105,38 @@ class Report:
             if cases:
                 remarks.append(f"{wording.count(cases, 'case')} of {name} had no prediction and counted as empty.")
         return remarks
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _folds(sources: Sequence[Source]) -> list[str]:
+    """Which folds were pooled, and which models have learned from the cases that they are judged by."""
+    models: dict[str, list[str]] = {}
+    for source in sources:
+        if source.folds:
+            folds = wording.listing([str(fold) for fold in source.folds])
+            models.setdefault(f"fold{'' if len(source.folds) == 1 else 's'} {folds}", []).append(source.name)
+    sentences = []
+    if models:
+        pooled = "; ".join(f"{wording.listing(names)} of {folds}" for folds, names in models.items())
+        sentences.append(f"Validation cases are pooled: {pooled}.")
+    trained = [source.name for source in sources if source.trained_on_cases]
+    if trained:
+        sentences.append(
+            f"{wording.listing(trained)} {'was' if len(trained) == 1 else 'were'} trained on the very cases that are "
+            "counted here: the numbers say nothing of other cases, and are not to be compared with those of models "
+            "that were not."
+        )
+    return sentences
 
 
 def _sections(targets: Sequence[TargetView]) -> list[tuple[str, str]]:

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from nnunetv2_mamba.evaluation.report import plots, wording
-from nnunetv2_mamba.evaluation.report.scores import Pair, Result
-from nnunetv2_mamba.evaluation.report.statistics import Estimate, holm
+from nnunetv2_mamba.evaluation.report.scores import SIGNIFICANT, Difference, Pair, Result
+from nnunetv2_mamba.evaluation.report.statistics import Estimate
 from nnunetv2_mamba.evaluation.report.svg import inline_svg
 from nnunetv2_mamba.evaluation.report.tables import NO_INTERVAL, OVER, Cell, Column, Table
 from nnunetv2_mamba.evaluation.report.wording import DASH, MINUS
@@ -20,22 +22,53 @@ class PairView:
     Attributes:
         first: place of the one among the models.
         second: place of the other.
-        cases: how many both have.
         plot: Dice of each case by both.
-        table: differences with their intervals.
+        table: differences with their intervals and p values.
+        about: which cases they are of, in words.
         test: outcome of the signed-rank test, in words.
     """
 
     first: int
     second: int
-    cases: int
     plot: str
     table: Table
+    about: str
     test: str
 
 
+@dataclass(frozen=True)
+class Family:
+    """The tests for whose number p values are adjusted.
+
+    Attributes:
+        tests: how many there are of each metric.
+        unit: what is exchanged between models, ``case`` or ``patient``.
+    """
+
+    tests: int
+    unit: str
+
+    def in_words(self) -> str:
+        """What p is, for the reader of a table."""
+        words = (
+            f"p is of a permutation test that exchanges the two models' results of a {self.unit}, at random; "
+            f"more than chance means p\u00a0<\u00a0{SIGNIFICANT:g}"
+        )
+        if self.tests > 1:
+            words += (
+                f" after Holm's correction for the {self.tests:,} comparisons of this page (all pairs of models on all "
+                "targets, each metric apart)"
+            )
+        return f"{words}."
+
+
 def pair_views(
-    pairs: Sequence[Pair], names: Sequence[str], anchors: Mapping[str, str], metrics: Mapping[str, Any], prefix: str
+    pairs: Sequence[Pair],
+    names: Sequence[str],
+    anchors: Mapping[str, str],
+    metrics: Mapping[str, Any],
+    prefix: str,
+    family: Family,
 ) -> list[PairView]:
     """Plot, table and test of each pair.
 
@@ -45,10 +78,10 @@ def pair_views(
         anchors: name of the place of each case on the page.
         metrics: description of each metric in the summary.
         prefix: letters and digits that tell the plots from others of the page.
+        family: of tests that the pairs belong to.
     """
-    adjusted = holm([pair.test.p for pair in pairs])
     views = []
-    for pair, p in zip(pairs, adjusted, strict=True):
+    for pair in pairs:
         both = names[pair.first], names[pair.second]
         links = [f"#{anchors[case]}" for case in pair.cases]
         titles = {
@@ -58,33 +91,43 @@ def pair_views(
         figure = plots.paired_values(pair.first, pair.second, pair.dice, links, both, "Dice")
         label = f"Dice of each case by {both[0]} and by {both[1]}"
         plot = inline_svg(figure, label, f"{prefix}p{pair.first}x{pair.second}", titles)
-        test = _test(pair, p, both, len(pairs))
-        views.append(PairView(pair.first, pair.second, len(pair.cases), plot, differences(pair, metrics), test))
+        table, test = differences(pair, metrics, family), _test(pair, both, family)
+        views.append(PairView(pair.first, pair.second, plot, table, _about(pair, both), test))
     return views
 
 
-def differences(pair: Pair, metrics: Mapping[str, Any]) -> Table:
+def differences(pair: Pair, metrics: Mapping[str, Any], family: Family) -> Table:
     """How far the first model of a pair is above the second."""
-    columns = [Column("difference", text=True), Column(f"first {MINUS} second"), Column("", text=True)]
+    columns = [Column("difference", text=True), Column(f"first {MINUS} second"), Column("p")]
+    columns.append(Column("", text=True))
     rows = []
-    for (name, over), estimate in pair.differences.items():
+    for (name, over), difference in pair.differences.items():
         if name not in metrics:
             continue
+        cases, estimate = len(pair.cases), difference.estimate
+        some = over == "mean" and estimate.cases < cases
+        note = f"mean of the {wording.count(estimate.cases, 'case')} where both have it" if some else OVER[over]
+        p = wording.p_value(difference.adjusted).removeprefix("p\u00a0").removeprefix("=\u00a0")
         rows.append(
             [
-                Cell(f"{metrics[name]['label']}", OVER[over]),
+                Cell(metrics[name]["label"], note),
                 Cell(_signed(estimate.value), _signed_interval(estimate)),
-                Cell(verdict(estimate)),
+                Cell(p, "corrected" if family.tests > 1 else ""),
+                Cell(verdict(difference)),
             ]
         )
-    return Table(columns, rows)
+    return Table(columns, rows, [family.in_words()])
 
 
-def verdict(estimate: Estimate) -> str:
-    """What an interval of a difference says."""
-    if not estimate.has_interval:
-        return "too few cases to tell, or all alike"
-    return "more than chance" if estimate.excludes_zero else "may be chance"
+def verdict(difference: Difference) -> str:
+    """What the test of a difference says."""
+    if difference.is_more_than_chance:
+        return "more than chance"
+    if math.isnan(difference.p):
+        return "not defined"
+    if difference.estimate.value == 0:
+        return "no difference"
+    return "may be chance" if difference.enough else "too few to tell"
 
 
 def per_case(results: Sequence[Result], names: Sequence[str], anchors: Mapping[str, str]) -> Table:
@@ -118,14 +161,23 @@ def _case_cells(result: Result, index: int) -> list[Cell]:
     ]
 
 
-def _test(compared: Pair, adjusted: float, names: tuple[str, str], number: int) -> str:
-    test = compared.test
-    equal = test.cases - test.first_better - test.second_better
+def _about(pair: Pair, names: tuple[str, str]) -> str:
+    both = int(np.isfinite(pair.dice).all(axis=0).sum())
+    words = (
+        f"Differences are {names[0]} minus {names[1]} on the {wording.count(len(pair.cases), 'case')} that both have"
+    )
+    return f"{words}." if both == len(pair.cases) else f"{words}; Dice is defined by both in {both:,} of them."
+
+
+def _test(pair: Pair, names: tuple[str, str], family: Family) -> str:
+    test = pair.test
+    equal = test.pairs - test.first_better - test.second_better
     better = f"Dice is higher by {names[0]} in {test.first_better:,}, by {names[1]} in {test.second_better:,}"
-    better += f" and equal in {equal:,} of {wording.count(test.cases, 'case')}."
+    better += f" and equal in {equal:,} of {wording.count(test.pairs, family.unit)}"
+    better += " (means of their cases)." if family.unit == "patient" else "."
     if math.isnan(test.p):
-        return f"{better} No case differs, so there is nothing to test."
-    correction = f", {wording.p_value(adjusted)} when corrected for {number} pairs (Holm)" if number > 1 else ""
+        return f"{better} No {family.unit} differs, so there is nothing to test."
+    correction = f", {wording.p_value(pair.adjusted_test)} when corrected likewise" if family.tests > 1 else ""
     return f"{better} Wilcoxon's signed-rank test: {wording.p_value(test.p)}{correction}."
 
 

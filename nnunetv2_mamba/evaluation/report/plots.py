@@ -1,20 +1,29 @@
 """The plots of a report."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from nnunetv2_mamba.evaluation.report.sizes import SizeBin
 from nnunetv2_mamba.evaluation.report.svg import INK, MUTED, PAPER, colour, figure_of, marker
 
 # As wide as half of a page, and still to be read on a phone.
-WIDTH, HEIGHT = 430, 310
+WIDTH, HEIGHT = 480, 320
+LETTER = 6.8
+"""About as wide as a digit, in CSS pixels."""
 
 FROC_TICKS = (0.0, *(2.0**exponent for exponent in range(-3, 13)))
+
+
+# Of ticks, from many to few a decade. Between the ends of the smallest range of sizes there is one of the first.
+_DIGITS = ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,))
+_HOLLOW = {"markerfacecolor": PAPER, "markeredgewidth": 1.2}
 
 
 @dataclass(frozen=True)
@@ -25,11 +34,15 @@ class Froc:
         fp_per_case: (thresholds,).
         recall: (thresholds,).
         point: both of the prediction itself (2,).
+        merged: thresholds at which components have merged until one covers several lesions (thresholds,), bool.
+        point_merged: the same of the prediction itself.
     """
 
     fp_per_case: np.ndarray
     recall: np.ndarray
     point: np.ndarray
+    merged: np.ndarray
+    point_merged: bool
 
 
 def recall_by_size(models: Mapping[int, Sequence[SizeBin]], sizes: np.ndarray, unit: str) -> Figure:
@@ -66,10 +79,32 @@ def _size_axis(axes: Axes, low: float, high: float, unit: str) -> None:
     axes.set_xscale("log")
     axes.set_xlabel(f"size of the lesion, {unit}")
     axes.set_xlim(low / 1.2, high * 1.2)
-    subs = (1,) if high / low > 1000 else (1, 3) if high / low > 50 else (1, 2, 5)
-    axes.xaxis.get_major_locator().set_params(subs=subs)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,.10g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xticks(size_ticks(low / 1.2, high * 1.2), minor=False)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: _size(size)))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def size_ticks(low: float, high: float, width: float = WIDTH - 60) -> list[float]:
+    """As many round sizes on a logarithmic axis as can be written below it without touching.
+
+    Args:
+        low: left end of the axis.
+        high: right end.
+        width: of the axis in CSS pixels.
+    """
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in _DIGITS:
+        every = [digit * 10.0**decade for decade in decades for digit in digits]
+        ticks = [tick for tick in every if low <= tick <= high]
+        places = [math.log(tick / low) / math.log(high / low) * width for tick in ticks]
+        room = [(len(_size(one)) + len(_size(two))) / 2 * LETTER + 10 for one, two in pairwise(ticks)]
+        if all(there - here >= wanted for (here, there), wanted in zip(pairwise(places), room, strict=True)):
+            return ticks
+    return ticks[::-1][:: 1 + len(ticks) // 6][::-1]
+
+
+def _size(size: float) -> str:
+    return f"{size:,.10g}"
 
 
 def values_per_case(models: Mapping[int, np.ndarray], links: Mapping[int, Sequence[str]], label: str) -> Figure:
@@ -80,7 +115,7 @@ def values_per_case(models: Mapping[int, np.ndarray], links: Mapping[int, Sequen
         links: of the cases (cases,), by place of the model.
         label: of the values.
     """
-    figure = figure_of(WIDTH, 70 + 52 * len(models), left=12)
+    figure = figure_of(WIDTH, 74 + 56 * len(models), left=12)
     axes = figure.add_subplot()
     for row, (model, values) in enumerate(models.items()):
         defined = np.flatnonzero(np.isfinite(values))
@@ -140,20 +175,22 @@ def paired_values(
 
 
 def by_protocol(rows: Sequence[tuple[str, Sequence[float]]], label: str) -> Figure:
-    """One value of each model under several protocols; lines that cross are conclusions that turn round.
+    """One value of each model under several protocols.
 
     Args:
         rows: names of the protocols, and the values of the models.
         label: of the values.
     """
     longest = max((len(_short(name)) for name, _ in rows), default=0)
-    figure = figure_of(WIDTH, 60 + 24 * len(rows), left=14 + 6.6 * longest)
+    figure = figure_of(WIDTH, 60 + 24 * len(rows), left=14 + LETTER * longest)
     axes = figure.add_subplot()
-    heights = np.arange(len(rows))
+    heights, models = np.arange(len(rows)), len(rows[0][1]) if rows else 0
     for model, values in enumerate(np.array([values for _, values in rows], dtype=float).T):
+        # One above the other, so that equal values of several models do not hide each other.
+        shift = 0.5 * (model - (models - 1) / 2) / models
         axes.plot(
-            values, heights, color=colour(model), marker=marker(model), markersize=5.5, markeredgecolor=PAPER,
-            linewidth=1, alpha=0.9,
+            values, heights + shift, color=colour(model), marker=marker(model), markersize=6, markeredgecolor=PAPER,
+            linewidth=0, alpha=0.9,
         )  # fmt: skip
     axes.set_yticks(heights, [_short(name) for name, _ in rows])
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=label)
@@ -175,9 +212,15 @@ def froc(models: Mapping[int, Froc]) -> Figure:
     axes = figure.add_subplot()
     most = 0.25
     for model, curve in models.items():
-        order = np.lexsort((curve.recall, curve.fp_per_case))
-        axes.plot(curve.fp_per_case[order], curve.recall[order], color=colour(model), marker=".", markersize=4)
-        axes.plot(*curve.point, color=colour(model), marker=marker(model), markersize=7, markeredgecolor=PAPER)
+        look = {"color": colour(model), "linewidth": 0, "zorder": 2.5}
+        # In the order of the thresholds: where components merge, fewer are invented although more is predicted.
+        axes.plot(curve.fp_per_case, curve.recall, color=colour(model))
+        for hollow in (False, True):
+            chosen = curve.merged == hollow
+            dot = look | (_HOLLOW if hollow else {})
+            axes.plot(curve.fp_per_case[chosen], curve.recall[chosen], marker="o", markersize=3.5, **dot)
+        edge = _HOLLOW if curve.point_merged else {"markeredgecolor": PAPER}
+        axes.plot(*curve.point, marker=marker(model), markersize=8, **look | edge)
         most = max(most, np.nanmax([*curve.fp_per_case, curve.point[0], most]))
     axes.set(ylim=(-0.03, 1.03), xlabel="invented lesions per case", ylabel="share of lesions found")
     # Each step doubles the inventions, as the curve is commonly drawn; below the first there is room for none at all.

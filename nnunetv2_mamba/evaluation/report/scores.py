@@ -1,18 +1,31 @@
 """The metrics of a model with their intervals, and how far two models differ on the same cases."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from nnunetv2_mamba.evaluation.report.permutation import Exchanges
 from nnunetv2_mamba.evaluation.report.source import Cases, Lesions
-from nnunetv2_mamba.evaluation.report.statistics import Estimate, Pooled, Resampling, SignedRank, signed_rank
+from nnunetv2_mamba.evaluation.report.statistics import Estimate, Pooled, Resampling, SignedRank, holm, signed_rank
 
 Over = Literal["pooled", "mean"]
 """From the counts of all cases together, or the mean of the cases that have a value."""
 
-PAIRED: tuple[tuple[str, Over], ...] = (("DSC", "mean"), ("lesion_recall", "pooled"), ("lesion_f1", "pooled"))
+Metric = tuple[str, Over]
+
+PAIRED: tuple[Metric, ...] = (
+    ("lesion_recall", "pooled"),
+    ("lesion_f1", "pooled"),
+    ("fp_per_case", "pooled"),
+    ("lesion_dice", "pooled"),
+    ("DSC", "mean"),
+)
+
+SIGNIFICANT = 0.05
+"""Adjusted p below which a difference is more than chance."""
 
 
 class Scores:
@@ -73,6 +86,40 @@ class Result:
         return float(np.nansum(self.cases.counts.get(count, np.zeros(0))))
 
 
+def few_find_many(right: Any, found: Any) -> Any:
+    """Whether a component finds more than two lesions on average, so that recall and inventions mean little.
+
+    Args:
+        right: components that match a lesion; a number or an array.
+        found: lesions that match a component; likewise.
+    """
+    return right < found / 2
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one model is from another on the same cases.
+
+    Attributes:
+        values: of the first model and of the second.
+        estimate: first minus second, with its interval.
+        p: of the paired permutation test.
+        adjusted: the same for the number of tests of this metric, see `adjust`.
+        enough: whether there are cases enough for a difference to be more than chance.
+    """
+
+    values: tuple[float, float]
+    estimate: Estimate
+    p: float
+    adjusted: float
+    enough: bool
+
+    @property
+    def is_more_than_chance(self) -> bool:
+        """Whether chance alone would rarely give such a difference."""
+        return self.adjusted < SIGNIFICANT
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two models on the same cases.
@@ -82,16 +129,20 @@ class Pair:
         second: place of the other.
         cases: names of the cases that both have.
         dice: Dice of each case by the first, and by the second (2, cases).
-        differences: first minus second, with its interval, by metric.
-        test: of Dice by case.
+        differences: by metric.
+        test: of Dice by case, or by patient.
+        adjusted_test: its p for the number of such tests.
+        least_p: the smallest that the permutation test can give.
     """
 
     first: int
     second: int
     cases: tuple[str, ...]
     dice: np.ndarray
-    differences: Mapping[tuple[str, Over], Estimate]
+    differences: Mapping[Metric, Difference]
     test: SignedRank
+    adjusted_test: float
+    least_p: float
 
 
 def pair(
@@ -100,7 +151,7 @@ def pair(
     names: Sequence[str],
     groups: Sequence[str],
     pooled: Pooled,
-    metrics: Sequence[tuple[str, Over]] = PAIRED,
+    metrics: Sequence[Metric] = PAIRED,
 ) -> Pair:
     """Compare two models on the cases that both have.
 
@@ -108,21 +159,55 @@ def pair(
         places: of the two among the models.
         models: what was counted in the cases of each model.
         names: of the cases that both have.
-        groups: what is drawn together with each of these cases.
+        groups: what is drawn, and exchanged, together with each of these cases.
         pooled: metrics from summed counts.
         metrics: whose difference is wanted.
     """
-    resampling = Resampling(groups)
+    resampling, exchanges = Resampling(groups), Exchanges(groups)
     first, second = (Scores(models[place].of(names), resampling, pooled) for place in places)
     dice = np.stack([scores.cases.metric("DSC") for scores in (first, second)])
+    p_of_pooled = exchanges.p_of_pooled(first.cases.counts, second.cases.counts, pooled)
     differences = {}
     for metric, over in metrics:
-        bears = first.bears(metric) & second.bears(metric) if over == "mean" else first.bears(metric)
+        bears = first.bears(metric) & second.bears(metric)
         if over == "mean":
             # Both means over the same cases, or the difference would be one of cases.
-            values = first.cases.metric(metric) - second.cases.metric(metric)
-            drawn = resampling.mean(values)
+            both = [np.where(bears, scores.cases.metric(metric), np.nan) for scores in (first, second)]
+            p = exchanges.p_of_mean(both[0] - both[1])
+            drawn = [resampling.mean(values) for values in both]
         else:
-            drawn = first.drawn(metric, over) - second.drawn(metric, over)
-        differences[metric, over] = resampling.estimate(drawn, bears)
-    return Pair(*places, tuple(names), dice, differences, signed_rank(*dice))
+            bears = first.bears(metric)
+            p = p_of_pooled.get(metric, np.nan)
+            drawn = [scores.drawn(metric, over) for scores in (first, second)]
+        estimate = resampling.estimate(drawn[0] - drawn[1], bears)
+        values = float(drawn[0][0]), float(drawn[1][0])
+        differences[metric, over] = Difference(values, estimate, p, p, exchanges.least_p < SIGNIFICANT)
+    test = signed_rank(dice[0], dice[1], groups)
+    return Pair(*places, tuple(names), dice, differences, test, test.p, exchanges.least_p)
+
+
+def adjust(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs with p values adjusted for their number by Holm's method, each metric and the signed-rank test apart.
+
+    Args:
+        pairs: all that a reader sees together: of all models, on all targets.
+    """
+    metrics = list(dict.fromkeys(metric for pair in pairs for metric in pair.differences))
+    adjusted = {metric: holm([pair.differences[metric].p for pair in pairs]) for metric in metrics}
+    tests = holm([pair.test.p for pair in pairs])
+    number = {metric: sum(math.isfinite(pair.differences[metric].p) for pair in pairs) for metric in metrics}
+    return [
+        replace(
+            pair,
+            adjusted_test=tests[index],
+            differences={
+                metric: replace(
+                    difference,
+                    adjusted=adjusted[metric][index],
+                    enough=pair.least_p * number[metric] < SIGNIFICANT,
+                )
+                for metric, difference in pair.differences.items()
+            },
+        )
+        for index, pair in enumerate(pairs)
+    ]

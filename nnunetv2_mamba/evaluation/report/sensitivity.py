@@ -51,8 +51,25 @@ def sensitivity_table(rows: Sequence[Row], names: Sequence[str], metrics: Mappin
     ranges = []
     for metric, place in places:
         column = [value for _, values in rows if math.isfinite(value := values[place][metric])]
-        ranges.append(Cell(wording.number(max(column) - min(column)) if column else wording.DASH))
+        # One number alone has no range, and 0 would look like one that does not move.
+        spread = wording.number(max(column) - min(column)) if len(column) > 1 else wording.DASH
+        ranges.append(Cell(spread, f"of {len(column)} protocols" if 1 < len(column) < len(rows) else ""))
     return Table(columns, [*table, [Cell("range", "largest minus smallest"), *ranges]])
+
+
+def empty_protocols(rows: Sequence[Row], names: Sequence[str], metrics: Mapping[str, Any]) -> str:
+    """A sentence on the protocols under which there was nothing to count; nothing where there was under each."""
+    words = []
+    for metric in METRICS:
+        models = [[name for name, values in rows if math.isnan(values[place][metric])] for place, _ in enumerate(names)]
+        for protocols in dict.fromkeys(tuple(each) for each in models if each):
+            of = [name for name, each in zip(names, models, strict=True) if tuple(each) == protocols]
+            whose = "" if len(of) == len(names) else f" of {wording.listing(of)}"
+            where = (
+                "any protocol" if len(protocols) == len(rows) else wording.listing([*map(wording.quoted, protocols)])
+            )
+            words.append(f"{metrics[metric]['label']}{whose} under {where}")
+    return f"Nothing was left to count for {'; '.join(words)}: ranges and orders are of the others." if words else ""
 
 
 def flips(rows: Sequence[Row], names: Sequence[str], metrics: Mapping[str, Any]) -> list[str]:
@@ -63,12 +80,16 @@ def flips(rows: Sequence[Row], names: Sequence[str], metrics: Mapping[str, Any])
         turned = []
         for first, second in combinations(range(len(names)), 2):
             own = rows[0][1][first][metric] - rows[0][1][second][metric]
-            where = [name for name, values in rows[1:] if own * (values[first][metric] - values[second][metric]) < 0]
+            where = [
+                wording.quoted(name)
+                for name, values in rows[1:]
+                if own * (values[first][metric] - values[second][metric]) < 0
+            ]
             if where:
                 better, worse = (first, second) if own > 0 else (second, first)
                 turned.append(f"{names[better]} is ahead of {names[worse]}, but behind under {wording.listing(where)}")
         if len(names) > 1:
-            words = "; ".join(turned) if turned else "the order of the models is the same under every protocol"
+            words = "; ".join(turned) if turned else "no protocol turns the order of the models round"
             sentences.append(f"{label}: {words}.")
     return sentences
 

@@ -92,6 +92,16 @@ class Source:
         images = self.summary["dimensions"] == 2
         return {"mm": "mm²" if images else "mm³"}.get(self.summary["unit"], "px" if images else "voxels")
 
+    @property
+    def folds(self) -> list[Any]:
+        """Folds whose cases are pooled, numbers or ``all``; empty for a folder of predictions."""
+        return list(self.summary.get("folds") or [])
+
+    @property
+    def trained_on_cases(self) -> bool:
+        """Whether the model has learned from these very cases, as that of the fold ``all`` has."""
+        return bool(self.summary.get("trained_on_cases")) or "all" in self.folds
+
     @cached_property
     def case_files(self) -> dict[str, Mapping[str, Any]]:
         """The entry of each case in the summary."""

@@ -1,7 +1,8 @@
-"""How sure a number is, and whether two models differ: intervals from drawing the cases again, and a signed-rank test.
+"""How sure a number is: intervals from drawing the cases again; and a signed-rank test.
 
 The intervals say how the scores of these very predictions would vary over other cases of the kind. They say nothing of
-how a second training of the same network would do.
+how a second training of the same network would do, and of few cases they are too narrow: they describe, and tests
+decide.
 """
 
 import math
@@ -40,11 +41,6 @@ class Estimate:
     def has_interval(self) -> bool:
         """Whether there were enough cases for an interval."""
         return math.isfinite(self.low)
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether 0 is outside of the interval."""
-        return self.has_interval and not self.low <= 0 <= self.high
 
 
 class Resampling:
@@ -114,21 +110,30 @@ class SignedRank:
 
     Attributes:
         p: two-sided; NaN where no pair differs.
-        cases: how many pairs have both values.
+        pairs: how many there are, of cases or of patients.
         first_better: in how many of them the first is greater.
         second_better: in how many the second is.
     """
 
     p: float
-    cases: int
+    pairs: int
     first_better: int
     second_better: int
 
 
-def signed_rank(first: np.ndarray, second: np.ndarray) -> SignedRank:
-    """Wilcoxon's signed-rank test of paired values (cases,); pairs where one is NaN are left out."""
+def signed_rank(first: np.ndarray, second: np.ndarray, groups: Sequence[str]) -> SignedRank:
+    """Wilcoxon's signed-rank test of paired values (cases,); cases where one is NaN are left out.
+
+    Args:
+        first: values of the one.
+        second: values of the other.
+        groups: what a case belongs to, such as its patient (cases,): one pair is the means of one group's cases.
+    """
     both = np.isfinite(first) & np.isfinite(second)
-    difference = (first - second)[both]
+    names, group = np.unique(np.asarray(groups, dtype=str)[both], return_inverse=True)
+    cases = np.bincount(group, minlength=len(names))
+    one, other = (np.bincount(group, values[both], len(names)) / cases for values in (first, second))
+    difference = one - other
     wins = int((difference > 0).sum()), int((difference < 0).sum())
     # Pairs without a difference are dropped, as Wilcoxon did; SciPy has no answer where none is left.
     p = float(stats.wilcoxon(difference[difference != 0]).pvalue) if any(wins) else math.nan

@@ -62,11 +62,10 @@ def _between(sizes: np.ndarray, low: float | None, high: float | None) -> np.nda
 
 
 def _range(low: float | None, high: float | None, measure: str) -> str:
-    if low is None and high is None:
-        return ""
     if high is None:
-        return f"above {low:.4g} {measure}"
-    return f"up to {high:.4g} {measure}" if low is None else f"{low:.4g} to {high:.4g} {measure}"
+        return "" if low is None else f"above {wording.measured(low, measure)}"
+    words = wording.measured(high, measure)
+    return f"up to {words}" if low is None else f"{wording.measured(low)} to {words}"
 
 
 def _number(value: float | None) -> float:

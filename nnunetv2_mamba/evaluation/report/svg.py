@@ -14,6 +14,7 @@ INK, MUTED, LINE, PAPER = "#010101", "#020202", "#030303", "#040404"
 _VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", PAPER: "paper"}
 
 MODEL_COLOURS = 7
+MOST_ENLARGED = 1.25
 _MARKERS = "os^DvPX"
 _MARKER_PATHS = {
     "o": "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0z",
@@ -29,9 +30,9 @@ _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
     "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.labelsize": 9,
-    "axes.titlesize": 9,
+    "font.size": 9.25,
+    "axes.labelsize": 9.25,
+    "axes.titlesize": 9.25,
     "axes.titlelocation": "left",
     "axes.edgecolor": MUTED,
     "axes.labelcolor": MUTED,
@@ -79,7 +80,7 @@ def marker_path(model: int) -> str:
     return _MARKER_PATHS[marker(model)]
 
 
-def figure_of(width: float, height: float, left: float = 48, below: float = 44) -> Figure:
+def figure_of(width: float, height: float, left: float = 54, below: float = 46) -> Figure:
     """An empty figure of so many CSS pixels, with room for labels on the left and below."""
     figure = Figure(figsize=(width / 96, height / 96))
     # Matplotlib can find the margins by itself, and takes half of the time of a plot for it.
@@ -119,7 +120,8 @@ def inline_svg(figure: Figure, label: str, name: str, titles: Mapping[str, str] 
             element.insert(0, title)
     box = svg.attrib["viewBox"]
     svg.attrib.clear()
-    width = figure.get_size_inches()[0] * 96
+    # A little larger than drawn still looks like the page's own letters.
+    width = figure.get_size_inches()[0] * 96 * MOST_ENLARGED
     svg.attrib.update({"viewBox": box, "role": "img", "aria-label": label, "style": f"max-width: {width:.0f}px"})
     return ElementTree.tostring(svg, encoding="unicode")
 

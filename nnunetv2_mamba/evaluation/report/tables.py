@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from nnunetv2_mamba.evaluation.report import wording
 from nnunetv2_mamba.evaluation.report.scores import Over, Result
 from nnunetv2_mamba.evaluation.report.statistics import MIN_CASES, Estimate
@@ -38,14 +40,14 @@ class Cell:
         note: a second, smaller line.
         best: whether it is the best of its kind.
         model: place of the model that it names.
-        link: name of the place on the page that it goes to.
+        cases: how many cases it is of, a third line; only where that is not the same throughout.
     """
 
     text: str
     note: str = ""
     best: bool = False
     model: int | None = None
-    link: str = ""
+    cases: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,23 @@ def model_cell(result: Result) -> Cell:
     return Cell(result.name, model=result.place)
 
 
-def estimate_cell(estimate: Estimate, best: bool = False) -> Cell:
-    """A value with its interval below, or with a mark where there is none."""
+def estimate_cell(estimate: Estimate, best: bool = False, cases: int | None = None) -> Cell:
+    """A value with its interval below, or with a mark where there is none.
+
+    Args:
+        estimate: the value.
+        best: whether it is the best of its kind.
+        cases: how many it is of, where the cases of others differ.
+    """
     mark = "" if math.isnan(estimate.value) else NO_INTERVAL
-    return Cell(wording.number(estimate.value), wording.interval(estimate) or mark, best)
+    of = "" if cases is None else f"n\u00a0=\u00a0{cases:,}"
+    return Cell(wording.number(estimate.value), wording.interval(estimate) or mark, best, cases=of)
+
+
+def cases_of(result: Result, metric: str, over: Over) -> frozenset[str]:
+    """Names of the cases that a number is of: all that are pooled, or those in the mean."""
+    names = np.array(result.cases.names, dtype=object)
+    return frozenset(names if over == "pooled" else names[result.scores.bears(metric)])
 
 
 def interval_notes(estimates: Sequence[Estimate]) -> list[str]:

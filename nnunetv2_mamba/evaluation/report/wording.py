@@ -64,6 +64,12 @@ def count(value: float, one: str, many: str | None = None) -> str:
     return f"{value:,g} {one if value == 1 else many or one + 's'}"
 
 
+def measured(value: float, unit: str = "") -> str:
+    """A size with four digits and its unit, which is one voxel where it is one."""
+    size = f"{float(f'{value:.4g}'):,.10g}"
+    return f"{size} {'voxel' if unit == 'voxels' and value == 1 else unit}".strip()
+
+
 def extent(numbers: Sequence[int]) -> str:
     """The smallest and the largest of some numbers."""
     low, high = min(numbers), max(numbers)
@@ -90,6 +96,11 @@ def seconds(value: float | None) -> str:
 def listing(words: Sequence[str]) -> str:
     """Words as one reads them: a, b and c."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def quoted(name: str) -> str:
+    """A name that may hold commas or the word and, to be told from the sentence around it."""
+    return f"“{name}”"
 
 
 def p_value(p: float) -> str:
@@ -143,7 +154,6 @@ def _strata_in_words(strata: Mapping[str, Any], size: str) -> str:
         shares = [f"{100 * (high - low):.0f} %" for low, high in pairwise(ends)]
         return f"{what} are grouped as {listing(names)}: {listing(shares)} of them"
     measure = "voxels" if strata["by"] == "voxels" else size
-    ends = [*(f"up to {bound:g}" for bound in bounds), f"above {bounds[-1]:g}" if bounds else "all"]
-    return f"{what} are grouped as " + listing(
-        [f"{name} ({end} {measure})" for name, end in zip(names, ends, strict=True)]
-    )
+    ends = [*(f"up to {measured(bound, measure)}" for bound in bounds)]
+    ends.append(f"above {measured(bounds[-1], measure)}" if bounds else "all")
+    return f"{what} are grouped as " + listing([f"{name} ({end})" for name, end in zip(names, ends, strict=True)])

@@ -12,6 +12,7 @@ from nnunetv2_mamba.evaluation.report import write_report
 from tests.evaluation.report.browser import Browser, executable
 from tests.evaluation.report.models import TARGETS, model
 
+COST = {"parameters": 31_000_000, "epoch_seconds": 9.5, "peak_memory_bytes": 2**33, "device": "cuda: A Very Long Name"}
 PHONE = {"width": 390, "height": 844}
 SHOWN = ".of-target:not([hidden]) button.enlarge"
 
@@ -22,12 +23,12 @@ pytestmark = pytest.mark.skipif(executable() is None, reason="no Chromium or Chr
 def page(tmp_path_factory):
     """Two models with long names, on two targets, under several protocols."""
     folder = tmp_path_factory.mktemp("page")
-    settings = {"sensitivity": variations(Protocol())[:4], "targets": TARGETS}
+    settings = {"sensitivity": variations(Protocol())[:2], "targets": TARGETS}
     names = (
         "nnUNetTrainerSomethingVeryLongIndeed__nnUNetResEncUNetLPlans__3d_fullres",
         "averyveryverylongnamewithoutanyplacetobreakit" * 2,
     )
-    models = [model(folder, name, found, **settings) for name, found in zip(names, (0.9, 0.4), strict=True)]
+    models = [model(folder, name, found, **settings, cost=COST) for name, found in zip(names, (0.9, 0.4), strict=True)]
     summary = models[0].summary
     summary["targets"]["lesion"]["froc"] = {"cases": 12, "lesion_recall": [0.95, 0.5], "fp_per_case": [8.0, 0.1]}
     write_report([replace(models[0], summary=summary), models[1]], folder / "report.html")
@@ -68,6 +69,26 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser, page, unfol
     assert browser.value("innerWidth") == 390
     assert browser.value("document.documentElement.scrollWidth") == 390
     assert overflowing(browser) == []
+
+
+def test_heads_of_tables_are_not_taller_than_a_few_rows(browser, page):
+    browser.open(page, **PHONE)
+    heights = browser.value(
+        "[...document.querySelectorAll('thead')].filter(e => e.offsetParent && !e.closest('details:not([open])'))"
+        ".map(e => e.getBoundingClientRect().height)"
+    )
+    assert len(heights) >= 5
+    assert max(heights) < 101
+
+
+def test_a_wide_page_needs_no_scrolling_and_its_plots_fill_it(browser, page):
+    browser.open(page)
+    wide = "[...document.querySelectorAll('#models .scroll, #sizes .scroll, #cases .split .scroll')]"
+    folded = "e.closest('details:not([open])')"
+    assert browser.value(f"{wide}.filter(e => !{folded} && e.scrollWidth > e.clientWidth + 1).length") == 0
+    share = "e.getBoundingClientRect().width / e.closest('section').clientWidth"
+    shares = browser.value(f"[...document.querySelectorAll('.plot > svg')].map(e => {share})")
+    assert min(share for share in shares if share) > 0.5
 
 
 def test_a_click_enlarges_a_picture_and_escape_closes_it(browser, page):

@@ -15,6 +15,7 @@ from nnunetv2_mamba.evaluation.targets import Target
 from tests.evaluation.report.models import TARGETS, model
 
 NASTY = '<script>alert("x")</script> & \'{{ 7 * 7 }}\' "><img src=http://x.test/>'
+STRICTER = [each for each in variations(Protocol()) if each.name in ("default", "one to one, IoU 0.5")]
 COST = {"parameters": 27581234, "epoch_seconds": 12.3, "peak_memory_bytes": 3 * 2**30, "device": "cuda: A & B"}
 
 
@@ -25,12 +26,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def good(folder):
-    return model(folder, "nnUNetTrainerGood", 0.9, sensitivity=variations(Protocol())[:7], cost=COST)
+    return model(folder, "nnUNetTrainerGood", 0.9, sensitivity=STRICTER, cost=COST)
 
 
 @pytest.fixture(scope="module")
 def bad(folder):
-    return model(folder, "nnUNetTrainerBad", 0.4, sensitivity=variations(Protocol())[:7], seed=3)
+    return model(folder, "nnUNetTrainerBad", 0.4, sensitivity=STRICTER, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,11 @@ def both(folder, page):
     settings = {"sensitivity": variations(Protocol())[:3], "targets": TARGETS}
     good = model(folder / "two", "nnUNetTrainerGood", 0.9, **settings, cost=COST)
     return page(Report([good, model(folder / "two", "nnUNetTrainerBad", 0.4, **settings, seed=3)]).html())
+
+
+def plain(source, **changes):
+    """The same model with another summary, and without what takes time: pictures and other protocols."""
+    return replace(source, reader=None, summary=source.summary | {"sensitivity": None} | changes)
 
 
 def with_froc(source):
@@ -93,9 +99,10 @@ def test_the_headline_counts_lesions(both, good):
     card = both.all("article", class_="card")[0]
     assert f"{found} of {lesions} lesions found" in card.text
     assert "It found" in card.text
-    assert (
-        "By more than chance would explain, nnUNetTrainerGood finds more lesions than nnUNetTrainerBad." in both.text()
-    )
+    assert "Dice per lesion" in card.text
+    text = both.text().replace("\u00a0", " ")
+    assert "By more than chance would explain, nnUNetTrainerGood finds more lesions than nnUNetTrainerBad (p = " in text
+    assert "for the 2 comparisons of this page (all pairs of models on all targets, each metric apart)" in text
 
 
 def test_costs_are_shown_and_a_dash_where_they_are_not_known(both):
@@ -143,9 +150,9 @@ def test_a_flip_of_the_ranking_is_said_and_a_range_is_given(good, bad):
     entry["targets"]["lesion"]["pooled"] |= {"lesion_recall": 0.999, "lesion_f1": 0.001}
     html = Report([good, replace(bad, summary=better)]).html()
     assert (
-        "lesion recall: nnUNetTrainerGood is ahead of nnUNetTrainerBad, but behind under one to one, IoU 0.5." in html
+        "lesion recall: nnUNetTrainerGood is ahead of nnUNetTrainerBad, but behind under “one to one, IoU 0.5”." in html
     )
-    assert "lesion F1: the order of the models is the same under every protocol." in html
+    assert "lesion F1: no protocol turns the order of the models round." in html
 
 
 def test_names_are_text_wherever_they_are_shown(tmp_path, page):
@@ -164,24 +171,43 @@ def test_names_are_text_wherever_they_are_shown(tmp_path, page):
 def test_one_model_alone(good, page):
     alone = page(Report([good]).html())
     assert "Pairs of models" not in alone.text()
+    assert "fold" not in alone.text("section", id="outcome")
     assert "differ" not in alone.text("section", id="pictures")
     assert not alone.all("strong")
 
 
 def test_many_models_fold_their_pairs(good, page):
-    many = [replace(good, name=f"model {number}") for number in range(4)]
+    many = [replace(plain(good), name=f"model {number}") for number in range(4)]
     parsed = page(Report(many).html())
     assert len(parsed.all("details", class_="pair")) == 6
     assert len(set(ids(parsed))) == len(ids(parsed))
     assert "No case differs, so there is nothing to test." in parsed.text()
+    assert (
+        parsed.text("p", class_="comparison")
+        == "There is no difference in the number of lesions found in all 6 pairs of models."
+    )
+
+
+def test_one_of_anything_is_no_plural(folder, page):
+    models = [model(folder / "single", name, found, cases=["a"]) for name, found in (("one", 1), ("other", 0.5))]
+    text = page(Report([plain(each) for each in models]).html()).text()
+    assert "on the 1 case that both have" in text
+    assert not re.search(r"\b1 (cases|lesions|patients|models|voxels|pairs)\b(?! found)", text)
 
 
 def test_models_on_other_cases_are_compared_on_those_that_both_have(folder, good, page):
     cases = [f"case_{number:02d}" for number in range(4, 20)]
     other = model(folder / "other", "Other", 0.5, cases=cases)
-    text = page(Report([replace(good, summary=good.summary | {"sensitivity": None}), other]).html()).text()
+    text = page(Report([plain(good), plain(other)]).html()).text()
     assert "nnUNetTrainerGood on 12 and Other on 16; 8 are common to all" in text
     assert "on the 8 cases that both have" in text
+
+
+def test_pairs_say_how_many_cases_each_number_is_of(both):
+    text = both.text("section", id="cases")
+    assert "on the 12 cases that both have; Dice is defined by both in 10 of them." in text
+    assert "mean of the 10 cases where both have it" in text
+    assert re.search(r"equal in \d+ of 10 cases\.", text)
 
 
 def test_models_without_a_common_case_are_shown_side_by_side(folder, good, page):
@@ -217,22 +243,46 @@ def test_a_target_that_is_nowhere_is_no_error(good, page):
 
 
 def test_the_curve_over_thresholds_is_there_where_probabilities_were(good, bad, page):
-    parsed = page(Report([with_froc(good), bad]).html())
+    parsed = page(Report([plain(with_froc(good)), plain(bad)]).html())
     text = parsed.text("section", id="froc")
     assert "nnUNetTrainerGood has them of 9 of 12 cases, nnUNetTrainerBad without any" in text
+    assert "Hollow" not in text
+
+
+def test_points_where_components_have_merged_are_explained(good, page):
+    curved = plain(with_froc(good))
+    froc = curved.summary["targets"]["lesion"]["froc"]
+    froc |= {"found": [40, 38, 0], "right": [3, 30, 0]}
+    assert "Hollow points: components have merged" in page(Report([curved]).html()).text("section", id="froc")
 
 
 def test_groups_of_images_are_called_so(folder, page):
     protocol = Protocol(strata=Strata(level="image"))
-    parsed = page(Report([model(folder / "image", "m", 0.5, protocol=protocol)]).html())
+    parsed = page(Report([plain(model(folder / "image", "m", 0.5, protocol=protocol))]).html())
     assert "images" in parsed.text("th")
     assert "It found" not in parsed.text("article", class_="card")
 
 
-def test_draws_of_patients_are_said(good):
-    html = Report([good], patient_of=lambda case: case[:7]).html()
-    assert "of as many patients with replacement" in html
-    assert "intervals are too narrow" not in html
+def test_draws_of_patients_are_said(good, bad, page):
+    text = page(Report([plain(good), plain(bad)], patient_of=lambda case: case[:6]).html()).text()
+    assert "of as many patients with replacement" in text
+    assert "intervals are too narrow" not in text
+    assert "exchanges the two models' results of a patient" in text
+    assert "of 2 patients (means of their cases)" in text
+    assert "There are too few patients to tell whether chance explains the difference" in text
+
+
+def test_folds_are_said_and_models_that_have_seen_their_cases_are_marked(good, bad, page):
+    models = [
+        plain(good, folds=[0, 1]),
+        plain(bad, folds=["all"]),
+        replace(plain(bad, trained_on_cases=True), name="third"),
+    ]
+    parsed = page(Report(models).html())
+    assert "nnUNetTrainerGood of folds 0 and 1; nnUNetTrainerBad of fold all." in parsed.text()
+    assert "nnUNetTrainerBad and third were trained on the very cases that are counted here" in parsed.text()
+    cards = [card.text for card in parsed.all("article", class_="card")]
+    assert ["trained on these very cases" in card for card in cards] == [False, True, True]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from nnunetv2_mamba.evaluation.metrics import COUNTS, pooled
 from nnunetv2_mamba.evaluation.protocol import Protocol
-from nnunetv2_mamba.evaluation.report.scores import Scores, pair
+from nnunetv2_mamba.evaluation.report.scores import Scores, adjust, pair
 from nnunetv2_mamba.evaluation.report.source import Cases
 from nnunetv2_mamba.evaluation.report.statistics import Resampling
 from tests.evaluation.report.models import model
@@ -43,11 +43,14 @@ def test_pairs_are_paired(sources):
     models = [source.cases("lesion") for source in sources]
     compared = pair((0, 1), models, models[0].names, models[0].names, POOLED)
     turned = pair((1, 0), models, models[0].names, models[0].names, POOLED)
-    recall = compared.differences["lesion_recall", "pooled"]
+    difference = compared.differences["lesion_recall", "pooled"]
+    recall = difference.estimate
     values = [source.summary["targets"]["lesion"]["pooled"]["lesion_recall"] for source in sources]
     assert recall.value == pytest.approx(values[0] - values[1])
     assert recall.low > 0
-    assert turned.differences["lesion_recall", "pooled"].high == pytest.approx(-recall.low)
+    assert difference.values == pytest.approx(values)
+    assert difference.p == turned.differences["lesion_recall", "pooled"].p < 0.05
+    assert turned.differences["lesion_recall", "pooled"].estimate.high == pytest.approx(-recall.low)
     assert compared.test.p == pytest.approx(turned.test.p)
     assert compared.test.first_better > compared.test.second_better
 
@@ -58,9 +61,10 @@ def test_a_mean_is_compared_over_the_cases_where_both_have_a_value():
     dice = np.array([[0.9, 0.8, 0.7, 0.6, 0.5, 0.4, math.nan, 0.0], [0.8, 0.8, 0.5, 0.6, 0.4, math.nan, 1.0, 0.3]])
     models = [Cases(names, counts, {"DSC": values}) for values in dice]
     compared = pair((0, 1), models, names, names, POOLED)
-    difference = compared.differences["DSC", "mean"]
+    difference = compared.differences["DSC", "mean"].estimate
     assert difference.value == pytest.approx((0.1 + 0 + 0.2 + 0 + 0.1 - 0.3) / 6)
-    assert difference.cases == compared.test.cases == 6
+    assert difference.cases == compared.test.pairs == 6
+    assert compared.differences["DSC", "mean"].values == pytest.approx((3.5 / 6, 3.4 / 6))
 
 
 def test_cases_are_matched_by_name_and_not_by_place(sources):
@@ -68,3 +72,24 @@ def test_cases_are_matched_by_name_and_not_by_place(sources):
     names = cases.names[::-2]
     assert cases.of(names).names == names
     assert (cases.of(names).counts["found"] == cases.counts["found"][::-2]).all()
+
+
+def test_p_values_are_adjusted_for_all_pairs_each_metric_apart(sources):
+    models = [source.cases("lesion") for source in sources]
+    compared = pair((0, 1), models, models[0].names, models[0].names, POOLED)
+    same = pair((0, 0), models, models[0].names, models[0].names, POOLED)
+    first, *others = adjust([compared, same, same])
+    for metric, difference in compared.differences.items():
+        assert first.differences[metric].adjusted == pytest.approx(min(1, 3 * difference.p))
+    assert [other.differences["DSC", "mean"].adjusted for other in others] == [1, 1]
+    assert first.adjusted_test == pytest.approx(compared.test.p)
+
+
+@pytest.mark.parametrize(("cases", "pairs", "enough"), [(5, 1, False), (6, 1, True), (6, 2, False), (9, 12, True)])
+def test_pairs_that_no_result_could_tell_apart_are_known(sources, cases, pairs, enough):
+    models = [source.cases("lesion") for source in sources]
+    names = models[0].names[:cases]
+    compared = pair((0, 1), models, names, names, POOLED)
+    assert [each.differences["lesion_recall", "pooled"].enough for each in adjust([compared] * pairs)] == [
+        enough
+    ] * pairs

@@ -57,7 +57,6 @@ def test_cases_without_a_value_are_in_no_mean():
 def test_no_interval_is_made_up(values):
     estimate = interval_of_mean(values)
     assert not estimate.has_interval
-    assert not estimate.excludes_zero
 
 
 def test_too_few_patients_make_no_interval_however_many_cases():
@@ -80,22 +79,32 @@ def test_a_difference_that_is_there_is_seen_with_its_sign_and_one_that_is_not_is
     first, second, equal = (case + effect + rng.normal(0, 0.05, 40) for effect in (0.05, 0, 0))
     assert interval_of_mean(first - second).low > 0
     assert interval_of_mean(second - first).high < 0
-    assert not interval_of_mean(second - equal).excludes_zero
-    assert signed_rank(first, second).p < 0.001
-    assert signed_rank(second, equal).p > 0.05
+    assert (interval := interval_of_mean(second - equal)).low < 0 < interval.high
+    assert signed_rank(first, second, names(40)).p < 0.001
+    assert signed_rank(second, equal, names(40)).p > 0.05
 
 
 def test_signed_rank_of_a_few_pairs_by_hand():
     # All five differences point one way: of the 2^5 ways to sign them, two are as far out.
-    result = signed_rank(np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4]), np.array([0.8, 0.6, 0.4, 0.2, 0.0, math.nan]))
+    values = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4]), np.array([0.8, 0.6, 0.4, 0.2, 0.0, math.nan])
+    result = signed_rank(*values, names(6))
     assert result.p == pytest.approx(2 / 32)
-    assert (result.cases, result.first_better, result.second_better) == (5, 5, 0)
+    assert (result.pairs, result.first_better, result.second_better) == (5, 5, 0)
 
 
 def test_equal_values_leave_nothing_to_test():
-    result = signed_rank(np.array([0.5, 0.7, math.nan]), np.array([0.5, 0.7, 0.1]))
+    result = signed_rank(np.array([0.5, 0.7, math.nan]), np.array([0.5, 0.7, 0.1]), names(3))
     assert math.isnan(result.p)
-    assert (result.cases, result.first_better, result.second_better) == (2, 0, 0)
+    assert (result.pairs, result.first_better, result.second_better) == (2, 0, 0)
+
+
+def test_a_patient_is_one_pair_however_many_cases():
+    first, second = np.array([0.9, 0.5, 0.4, 0.8, math.nan]), np.array([0.8, 0.4, 0.6, 0.8, 0.1])
+    result = signed_rank(first, second, ["a", "a", "b", "b", "c"])
+    # a is ahead by 0.1 on average, b behind by 0.1, and c has no pair of values.
+    assert (result.pairs, result.first_better, result.second_better) == (2, 1, 1)
+    many = np.repeat(np.random.default_rng(0).normal(size=6), 10)
+    assert signed_rank(many, np.zeros(60), names(60)).p < signed_rank(many, np.zeros(60), np.repeat(names(6), 10)).p
 
 
 def test_p_values_are_adjusted_for_their_number():

@@ -67,7 +67,7 @@ def test_recall_is_that_of_the_counts_beside_it(table, strata):
 
 def test_ranges_are_said_in_the_unit_of_the_bounds(table):
     assert [row[1].note for row in table(Strata(by="voxels", bounds=(1, 4))).rows] == [
-        "up to 1 voxels",
+        "up to 1 voxel",
         "1 to 4 voxels",
         "above 4 voxels",
     ]
