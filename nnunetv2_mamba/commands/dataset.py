@@ -153,7 +153,7 @@ def read_json(path: Path) -> Any:
         EvaluationError: it cannot be read.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}.") from error
 

@@ -10,6 +10,7 @@ from nnunetv2_mamba.commands import sources
 from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.folder import Settings, evaluate_files
 from nnunetv2_mamba.evaluation.images import GeometryError
+from nnunetv2_mamba.evaluation.parallel import default_processes
 from nnunetv2_mamba.evaluation.presets import PRESETS, protocol_from, variations
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.results import LESIONS_FILE, SUMMARY_FILE, Evaluation
@@ -131,7 +132,7 @@ def evaluate(
         source.cases,
         settings,
         allow_missing=allow_missing,
-        processes=processes or min(os.cpu_count() or 1, 8),
+        processes=processes or default_processes(),
         progress=progress,
         about=source.about,
     )

@@ -1,7 +1,6 @@
 """``nnUNetv2_mamba inspect``: what a dataset asks of a network, before anything is trained."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -66,7 +65,7 @@ class Inspect:
         try:
             report, folder = self._inspect()
             with written_aside(folder / REPORT) as aside:
-                aside.write_text(json.dumps(report, allow_nan=False) + "\n")
+                aside.write_text(json.dumps(report, allow_nan=False) + "\n", encoding="utf-8")
             with written_aside(folder / PICTURE) as aside:
                 plot(report, aside)
         except (EvaluationError, OSError) as error:
@@ -79,6 +78,7 @@ class Inspect:
         from nnunetv2_mamba.commands.inspected import Inspected
         from nnunetv2_mamba.evaluation.errors import EvaluationError
         from nnunetv2_mamba.evaluation.inspection.survey import survey
+        from nnunetv2_mamba.evaluation.parallel import default_processes
 
         if self.min_voxels < 1:
             raise EvaluationError(f"--min-voxels is {self.min_voxels}: give 1 or more.")
@@ -92,7 +92,7 @@ class Inspect:
             min_voxels=self.min_voxels,
             connectivity=cast(Connectivity, self.connectivity),
         )
-        processes = self.processes or min(os.cpu_count() or 1, 8)
+        processes = self.processes or default_processes()
         cases = survey(inspected.job, inspected.cases, processes, progress=True)
         report = {"format": FORMAT, "made_by": f"nnunetv2_mamba {__version__}", "dataset": dataset.name}
         return report | inspected.report(cases), folder

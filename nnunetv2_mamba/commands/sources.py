@@ -68,12 +68,11 @@ def predictions(
         plans_file = prediction / "plans.json"
     plans = None if plans_file is None else read_json(plans_file)
     ending = dataset["file_ending"]
-    names = [path.name.removesuffix(ending) for path in sorted(reference.glob(f"*{ending}"))]
+    names = _names(reference, ending)
     if not names:
         raise EvaluationError(f"{reference} holds no file that ends with {ending}, as dataset.json says: check both.")
     cases = [CaseFiles.within(name, reference, prediction, ending) for name in names]
-    predicted = (path.name.removesuffix(ending) for path in sorted(prediction.glob(f"*{ending}")))
-    stray = [name for name in predicted if name not in names]
+    stray = sorted(set(_names(prediction, ending)) - set(names))
     if stray:
         few = ", ".join(stray[:5])
         raise EvaluationError(f"{len(stray)} predictions have no reference in {reference} ({few}): move them away.")
@@ -160,7 +159,13 @@ def _validated(validation: Path, ending: str, dataset: str, fold: int | None) ->
         every = read_json(splits)
         if fold < len(every):
             return sorted(every[fold]["val"])
-    return sorted(path.name.removesuffix(ending) for path in validation.glob(f"*{ending}"))
+    return _names(validation, ending)
+
+
+def _names(folder: Path, ending: str) -> list[str]:
+    """Cases that a folder has a file of; macOS leaves others that begin with a dot."""
+    files = (path.name for path in folder.glob(f"*{ending}"))
+    return sorted(name.removesuffix(ending) for name in files if not name.startswith("."))
 
 
 def _about(reference: Path, prediction: Path, images: Path | None, folds: list[int | str] | None) -> dict[str, Any]:

@@ -36,8 +36,8 @@ def read_scores(predictions: Path) -> list[Scores]:
     Args:
         predictions: folder with nnU-Net's ``summary.json`` and our ``lesion_summary.json``.
     """
-    means = json.loads((predictions / "summary.json").read_text())["mean"]
-    report = json.loads((predictions / "lesion_summary.json").read_text())
+    means = json.loads((predictions / "summary.json").read_text(encoding="utf-8"))["mean"]
+    report = json.loads((predictions / "lesion_summary.json").read_text(encoding="utf-8"))
     scores = []
     for name, target in report["targets"].items():
         cases = {case["case"]: case["targets"][name] for case in report["cases"]}

@@ -135,7 +135,7 @@ def compare_pair(pair: Pair, protocol: Protocol, distances: bool = True) -> Comp
     """
     matched = MatchedParts(pair.reference, pair.prediction, pair.window, pair.spacing, protocol)
     between = SurfacesBetween(matched, pair.spacing) if distances and pair.cell != "both_empty" else None
-    parts = matched.describe(between)
+    parts = matched.describe(between, shared=protocol.missed_distance is not None)
     counts = pair.counts | count_parts(parts)
     counts["lesion_count_error"] = abs(counts["components"] - counts["lesions"])
     surface = {} if between is None else between.metrics(protocol.surface_tolerance)

@@ -39,7 +39,7 @@ def dilated(mask: np.ndarray, spacing: tuple[float, ...], millimetres: float, st
     if steps:
         element = ndimage.generate_binary_structure(mask.ndim, 2)
         return ndimage.binary_dilation(mask, element, iterations=steps)
-    return ndimage.distance_transform_edt(~mask, sampling=spacing) <= millimetres if mask.any() else mask
+    return ndimage.distance_transform_edt(~mask, sampling=spacing) <= millimetres * (1 + 1e-9) if mask.any() else mask
 
 
 def label_lesions(

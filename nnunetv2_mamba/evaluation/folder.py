@@ -145,6 +145,9 @@ def evaluate_files(
             f"{_missing(missing, cases)}: predict them, leave their references out, or count them "
             "as predicted empty with --allow-missing."
         )
+    for protocol in (settings.protocol, *settings.sensitivity):
+        if unknown := {name for name, _, _ in protocol.empty_values} - METRICS.keys():
+            raise EvaluationError(f"empty_values of {protocol.name} names {', '.join(unknown)}, which is no metric.")
     ordered = sorted(cases, key=lambda case: (case.case, case.fold or 0))
     results = for_each(partial(_with_stamp, settings=settings), ordered, processes)
     bar = tqdm(results, total=len(cases), disable=not progress, desc="evaluating", unit="case")

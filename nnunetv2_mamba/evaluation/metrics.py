@@ -32,7 +32,7 @@ COUNTS = {
     "volume_error": "difference between the two sizes, without its sign",
     "lesion_count_error": "difference between the numbers of lesions and components, without its sign",
     "lesion_dice": "sum of the Dice of lesions, 0 for a missed one",
-    "lesion_hd95": "sum of the HD95 of found lesions",
+    "lesion_hd95": "sum of the HD95 of found lesions, where the protocol scores it",
 }
 """What is counted in a case; all of it adds up over cases."""
 

@@ -1,5 +1,6 @@
 """The same work for many cases, in this process or in several."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,6 +16,12 @@ Result = TypeVar("Result")
 
 INLINE_SECONDS = 2.0
 """Processes are started only when this was not enough for all: each has to import what the main module imports."""
+
+
+def default_processes() -> int:
+    """As many as there are cores for this process, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(cores or 1, 8)
 
 
 def for_each(work: Callable[[Task], Result], tasks: Sequence[Task], processes: int) -> Iterator[Result]:
@@ -49,7 +56,8 @@ def _in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], process
                 running += [pool.submit(work, task) for task in islice(waiting, 1)]
         except BrokenProcessPool as error:
             raise EvaluationError(
-                f"a process was killed, perhaps for want of memory: take fewer of them with -np than {processes}."
+                f"a process was killed, perhaps for want of memory: take fewer of them with -np than {processes}. Or "
+                "it could not start: a script of your own needs `if __name__ == '__main__':`."
             ) from error
         finally:
             for future in running:

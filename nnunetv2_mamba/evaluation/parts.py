@@ -1,5 +1,6 @@
 """Lesions and components of two masks: their numbers, which belong together, and what each of them is."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -30,7 +31,8 @@ class Part:
         iou: likewise.
         distance: in mm from its surface to the nearest surface of the other mask, 0 where they overlap; NaN where the
             other mask is empty or distances were not asked for.
-        hd95: in mm, to the components that a found lesion matches; else NaN.
+        hd95: in mm, of a found lesion to the components that it matches; NaN where one of them matches other lesions
+            too, unless the protocol scores this distance.
     """
 
     kind: Kind
@@ -59,7 +61,7 @@ def count_parts(parts: Sequence[Part]) -> dict[str, float]:
         "missed_volume": sum(part.size for part in missed),
         "invented_volume": sum(part.size for part in invented),
         "lesion_dice": sum(part.dice for part in found),
-        "lesion_hd95": sum(part.hd95 for part in found),
+        "lesion_hd95": sum(part.hd95 for part in found if not math.isnan(part.hd95)),
     }
 
 
@@ -124,13 +126,29 @@ class MatchedParts:
             self.lesions.labels, reach, labels, self.lesions.voxels, self.components.voxels
         )
         touching = self._all_touching.among(~self.components.small[self._all_touching.component])
-        self.pairs = touching.among(matches(touching, protocol))
+        self.pairs = touching.among(self._matches(touching, protocol))
         self._spared = touching.component[candidates(touching, protocol) & protocol.spare_duplicates]
 
-    def describe(self, between: "SurfacesBetween | None" = None) -> list[Part]:
-        """Every lesion, then every component; with distances where surfaces are given."""
+    def _matches(self, touching: Overlaps, protocol: Protocol) -> np.ndarray:
+        """Which pairs match (K,); lesions that are ignored take no component from the others."""
+        small = self.lesions.small[touching.lesion]
+        if protocol.matching != "one_to_one" or not small.any():
+            return matches(touching, protocol)
+        chosen = np.zeros(len(small), dtype=bool)
+        chosen[~small] = matches(touching.among(~small), protocol)
+        left = small & ~np.isin(touching.component, touching.component[chosen])
+        chosen[left] = matches(touching.among(left), protocol)
+        return chosen
+
+    def describe(self, between: "SurfacesBetween | None" = None, shared: bool = False) -> list[Part]:
+        """Every lesion, then every component.
+
+        Args:
+            between: surfaces, to measure distances; None for none.
+            shared: whether a lesion has an HD95 too when one of its components matches other lesions as well.
+        """
         forth, back = between.gaps(self._all_touching) if between else (None, None)
-        hd95 = between.hd95_of_lesions(self.pairs) if between else {}
+        hd95 = between.hd95_of_lesions(self.pairs, shared) if between else {}
         pairs = self.pairs
         turned = Overlaps(pairs.component, pairs.lesion, pairs.voxels, pairs.iou)
         lesions = self._describe(self.lesions, self.components, pairs, self._lesion_status(), forth, hd95)
@@ -229,8 +247,17 @@ class SurfacesBetween:
         forth[touching.lesion[overlap]] = back[touching.component[overlap]] = 0.0
         return forth, back
 
-    def hd95_of_lesions(self, pairs: Overlaps) -> dict[int, float]:
-        """HD95 in mm of each lesion to the components that it matches."""
+    def hd95_of_lesions(self, pairs: Overlaps, shared: bool) -> dict[int, float]:
+        """HD95 in mm of each lesion to the components that it matches.
+
+        Args:
+            pairs: that match.
+            shared: whether also of lesions that share a component. It says little there, and one component over all
+                lesions has its whole surface measured again for each of them.
+        """
+        if not shared:
+            several = np.bincount(pairs.component)[pairs.component] > 1
+            pairs = pairs.among(~np.isin(pairs.lesion, pairs.lesion[several]))
         order = np.argsort(pairs.lesion, kind="stable")
         lesions, starts = np.unique(pairs.lesion[order], return_index=True)
         stops = np.append(starts, len(order))[1:]

@@ -58,7 +58,7 @@ def protocol_from(text: str) -> Protocol:
     if not path.is_file():
         raise ValueError(f"{text} is neither a JSON file nor one of the protocols {', '.join(PRESETS)}.")
     try:
-        fields = json.loads(path.read_text())
+        fields = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(fields, dict):
             raise TypeError("it is no mapping of fields to values")
         return Protocol.from_dict({"name": path.stem} | fields)

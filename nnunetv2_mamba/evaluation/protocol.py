@@ -18,6 +18,9 @@ Matching = Literal["any_overlap", "iou", "one_to_one"]
 Cell = Literal["both_empty", "reference_empty", "prediction_empty", "neither_empty"]
 """Whether a target is in the reference of a case, in its prediction, in both or in none."""
 
+RULES_VERSION = 1
+"""Raised when equal fields begin to mean other rules."""
+
 StrataBy = Literal["quantiles", "size", "voxels"]
 
 
@@ -44,6 +47,8 @@ class Strata:
         Raises:
             ValueError: the bounds do not rise, are no fractions, or are not one less than the names.
         """
+        if isinstance(self.names, str):
+            raise ValueError(f"the names of strata are a list, not {self.names!r}.")
         _set(self, "names", tuple(self.names))
         _set(self, "bounds", tuple(_number("a bound of strata", bound, float) for bound in self.bounds))
         if self.by not in get_args(StrataBy) or self.level not in ("lesion", "image"):
@@ -143,12 +148,17 @@ class Protocol:
             raise ValueError(f"empty_values={self.empty_values!r} is no list of metric, cell and number.") from error
         if unknown := [cell for _, cell, _ in values if cell not in get_args(Cell)]:
             raise ValueError(f"empty_values has the cell {unknown[0]!r}, which is none of {', '.join(get_args(Cell))}.")
-        _set(self, "empty_values", values)
+        if not all(math.isfinite(value) for _, _, value in values):
+            raise ValueError(f"empty_values={self.empty_values!r} has a value that is no number.")
+        _set(self, "empty_values", tuple(sorted(values)))
 
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits that are equal for equal rules, whatever their name."""
-        rules = {key: value for key, value in self.as_dict().items() if key != "name"}
+        default = Protocol()
+        # Only what differs: a rule that a later version adds leaves the hashes of others alone.
+        rules = _difference(self.as_dict(), default.as_dict()) | {"rules": RULES_VERSION}
+        rules.pop("name", None)
         return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:12]
 
     def as_dict(self) -> dict[str, Any]:
@@ -185,7 +195,17 @@ def _number(name: str, value: Any, kind: type[int] | type[float]) -> int | float
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     if not math.isfinite(number) or kind(number) != number:
         raise ValueError(f"{name}={value!r} is no {'whole ' if kind is int else ''}number.")
-    return kind(number)
+    # Without the sign of -0.0, which would change the hash.
+    return kind(number + 0.0)
+
+
+def _difference(fields: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries that are not the same in both, mappings entry by entry."""
+    return {
+        key: _difference(value, others[key]) if isinstance(value, Mapping) else value
+        for key, value in fields.items()
+        if value != others[key]
+    }
 
 
 def _set(frozen: Any, name: str, value: Any) -> None:

@@ -44,12 +44,12 @@ class Evaluation:
         Raises:
             OSError: the folder cannot be written to.
         """
-        with written_aside(folder / LESIONS_FILE) as aside, aside.open("w", newline="") as file:
+        with written_aside(folder / LESIONS_FILE) as aside, aside.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
         with written_aside(folder / SUMMARY_FILE) as aside:
-            aside.write_text(json.dumps(self.summary, indent=1, allow_nan=False) + "\n")
+            aside.write_text(json.dumps(self.summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_evaluation(folder: Path) -> Evaluation:
@@ -61,10 +61,10 @@ def read_evaluation(folder: Path) -> Evaluation:
     """
     path = folder / SUMMARY_FILE
     try:
-        summary = json.loads(path.read_text())
+        summary = json.loads(path.read_text(encoding="utf-8"))
         if summary["format"] != FORMAT or any(key not in summary for key in KEYS):
             raise ValueError(f"it has the format {summary['format']}, or lacks an entry")
-        with (folder / LESIONS_FILE).open(newline="") as file:
+        with (folder / LESIONS_FILE).open(newline="", encoding="utf-8") as file:
             lesions = [_parsed(row) for row in csv.DictReader(file)]
         if len(lesions) != summary["rows"]:
             raise ValueError(f"{LESIONS_FILE} has {len(lesions)} rows instead of {summary['rows']}")
@@ -80,7 +80,7 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return " ".join(map(_text, value))
     if isinstance(value, float):
-        return f"{value:.6g}" if math.isfinite(value) else ""
+        return f"{value:.10g}" if math.isfinite(value) else ""
     return str(value)
 
 

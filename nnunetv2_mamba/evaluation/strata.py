@@ -85,7 +85,9 @@ def add_up(counts: Sequence[Counts]) -> dict[str, Any]:
 
 def _groups(bounds: Sequence[float], sizes: np.ndarray) -> np.ndarray:
     """Number of the group of each size; a size that is meant to equal a bound may differ by rounding."""
-    return np.searchsorted(np.asarray(bounds) * (1 + 1e-9), sizes, side="left")
+    limits = np.asarray(bounds) * (1 + 1e-9)
+    # Quantiles of nothing make no groups.
+    return np.full(len(sizes), -1) if np.isnan(limits).any() else np.searchsorted(limits, sizes, side="left")
 
 
 def _size(part: Part, strata: Strata) -> float:

@@ -119,7 +119,8 @@ def _elements_of_parts(around: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
         found.append((part[element], element, code))
     part, element, code = (np.concatenate(column) for column in zip(*found, strict=True))
     order = np.argsort(part, kind="stable")
-    return part[order], element[order], code[order]
+    # As the numbers that parts are looked up by: otherwise each look-up would convert all of them.
+    return part[order].astype(np.intp), element[order], code[order]
 
 
 @lru_cache(maxsize=64)

@@ -15,11 +15,10 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import distributed
 
-from nnunetv2_mamba.files import written_aside
+from nnunetv2_mamba.files import COST_FILE, written_aside
 from nnunetv2_mamba.training.checkpoint import bare_network
 from nnunetv2_mamba.training.epoch_log import log_epoch_value
 
-COST_FILE = "cost.json"
 PEAK_MEMORY = "peak_memory_bytes"
 """Curve in nnU-Net's logger: most that torch had allocated at once on the GPU in the training steps of an epoch."""
 

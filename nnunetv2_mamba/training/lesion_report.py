@@ -45,6 +45,7 @@ class LesionReportMixin(nnUNetTrainer):
 
             # Those of an earlier validation would pass for this one's if the process were killed.
             _remove_report(folder)
+            self.print_to_log_file("Comparing lesions with the reference, case by case")
             evaluation = self._evaluate_lesions(folder)
             evaluation.write(folder)
             for line in (*lines_of(evaluation.summary), f"{' and '.join(REPORT_FILES)} are in {folder}"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nnunetv2_mamba.evaluation.case import compare
+from nnunetv2_mamba.evaluation.protocol import Protocol
 from tests.evaluation.drawings import compared, drawn, masks, statuses
 
 # Three lesions of 4, 1 and 2 pixels, of which the first two are found; three components, of which the last is invented.
@@ -286,3 +287,23 @@ def test_numbers_are_no_masks(place):
 def test_a_spacing_that_cannot_be_is_refused(width):
     with pytest.raises(ValueError, match="give one positive number in mm an axis"):
         compare(np.zeros((3, 3), dtype=bool), np.zeros((3, 3), dtype=bool), (1.0, width))
+
+
+def test_an_ignored_lesion_takes_no_component_from_another():
+    # The lesion of one pixel overlaps more of the component, for its size, than the one of four.
+    reference = np.array([[1, 0, 0, 1, 1, 1, 1]], dtype=bool)
+    prediction = np.array([[1, 1, 1, 1, 0, 0, 0]], dtype=bool)
+    rules = Protocol(matching="one_to_one", min_lesion_voxels=2)
+    comparison = compare(reference, prediction, (1.0, 1.0), rules)
+    assert [lesion.status for lesion in comparison.lesions] == ["ignored", "found"]
+    assert [component.status for component in comparison.components] == ["right"]
+    # Left to itself, what finds only the ignored one is ignored too.
+    alone = compare(reference, np.array([[1, 1, 0, 0, 0, 0, 0]], dtype=bool), (1.0, 1.0), rules)
+    assert statuses(alone) == (["ignored", "missed"], ["ignored"])
+
+
+def test_a_dilation_of_just_the_distance_reaches():
+    # Three times 0.1 is a little more than 0.3.
+    lesion, component = np.array([[1, 0, 0, 0]], dtype=bool), np.array([[0, 0, 0, 1]], dtype=bool)
+    assert compare(lesion, component, (0.1, 0.1), Protocol(dilation_mm=0.3)).counts["found"] == 1
+    assert compare(lesion, component, (0.1, 0.1), Protocol(dilation_mm=0.29)).counts["found"] == 0

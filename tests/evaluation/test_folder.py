@@ -150,7 +150,7 @@ def test_both_files_say_what_was_measured(evaluation, tmp_path):
         "centre": "0 0.5",
         "matched": "1",
         "dice": "0.5",
-        "iou": "0.333333",
+        "iou": "0.3333333333",
         "distance": "0",
         "hd95": "2",
     }
@@ -341,3 +341,26 @@ def test_cases_that_a_network_was_trained_on_are_warned_of(tmp_path):
     about = {"folds": ["all"], "trained_on_cases": True}
     summary = evaluate_files(cases_of(tmp_path, {"a": ("1", "1")}), settings(), about=about).summary
     assert ["trained on these very cases" in warning for warning in summary["warnings"]] == [True]
+
+
+def test_the_stamp_knows_the_size_of_probabilities(tmp_path):
+    case = cases_of(tmp_path, {"a": ("1..", "1..")})[0]
+    file = tmp_path / "a.npz"
+    file.write_bytes(b"four")
+    stamped = CaseFiles(case.case, case.reference, case.prediction, probabilities=file).stamp()
+    assert (case.stamp()["probabilities"], stamped["probabilities"]) == (None, 4)
+
+
+def test_names_in_any_script_are_written_and_read(tmp_path):
+    targets = [Target("Läsion", (1,))]
+    evaluation = evaluate_files(cases_of(tmp_path, {"眼_1": ("1..", "1..")}), settings(targets=targets))
+    evaluation.write(tmp_path)
+    assert "眼_1,,Läsion" in (tmp_path / "lesions.csv").read_text(encoding="utf-8")
+    assert read_evaluation(tmp_path).summary == evaluation.summary
+
+
+def test_a_protocol_with_an_unknown_metric_is_refused_before_anything_is_read(tmp_path):
+    case = CaseFiles("a", tmp_path / "nothing", tmp_path / "nothing")
+    protocol = Protocol(empty_values=(("Dice", "both_empty", 1.0),))
+    with pytest.raises(EvaluationError, match="names Dice, which is no metric"):
+        evaluate_files([case], settings(protocol=protocol))

@@ -177,3 +177,15 @@ def test_values_without_a_name_are_refused(tmp_path):
     require_known_labels(segmentation, frozenset({1, 2, 3}))
     with pytest.raises(EvaluationError, match=r"case\.png has the values 2, 3, which dataset\.json does not name"):
         require_known_labels(segmentation, frozenset({0, 1}))
+
+
+def test_an_origin_may_differ_by_a_hundredth_of_a_voxel(tmp_path):
+    there, near, far = (
+        read_segmentation(
+            SimpleITKIO(), write_sitk(tmp_path / f"{shift}.nii.gz", DEEP, origin=(10.0 + shift, 20.0, 30.0))
+        )
+        for shift in (0.0, 0.004, 0.1)
+    )
+    require_same_grid(there, near)
+    with pytest.raises(GeometryError, match="has the origin"):
+        require_same_grid(there, far)

@@ -35,6 +35,19 @@ STRATA_CHANGES = {
 }
 # A threshold of IoU has no meaning for the default matching.
 BASE = Protocol(matching="iou")
+HASHES = {
+    "default": "bf9a4530cac2",
+    "s3mamba": "433c8530ea63",
+    "iou50": "f3217a91382a",
+    "brats-gli": "1d18c3335236",
+    "brats-ssa": "1d18c3335236",
+    "brats-ped": "1d18c3335236",
+    "brats-men": "244c32aff0ee",
+    "brats-met": "b69cff990af7",
+    "isles22": "c087e6f5cfcc",
+    "autopet": "bc38227e2300",
+    "picai": "6f97f987b70b",
+}
 
 
 def test_every_field_is_changed_below():
@@ -190,3 +203,14 @@ def test_variations_change_one_decision():
         seen |= {decision for decision, names in decisions.items() if changed <= names}
         assert sum(changed <= names for names in decisions.values()) == 1
     assert seen == decisions.keys()
+
+
+def test_hashes_of_presets_stay_what_they_are():
+    """Files of earlier versions carry them: where one changes, `RULES_VERSION` has to."""
+    assert {name: protocol.hash for name, protocol in PRESETS.items()} == HASHES
+
+
+def test_zero_has_no_sign_and_empty_values_no_order():
+    assert Protocol(dilation_mm=-0.0).hash == Protocol().hash
+    values = (("DSC", "both_empty", 1.0), ("SEN", "both_empty", 1.0))
+    assert Protocol(empty_values=values).hash == Protocol(empty_values=values[::-1]).hash

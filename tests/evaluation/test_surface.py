@@ -54,7 +54,7 @@ def test_hd95_and_surface_dice_of_masks(shape):
 @pytest.mark.parametrize("shape", [(14, 19), (6, 7, 7)], ids=str)
 def test_hd95_and_distance_of_each_lesion(shape, connectivity):
     for reference, prediction, spacing in pairs(shape, 8):
-        comparison = compare(reference, prediction, spacing, Protocol(connectivity=connectivity))
+        comparison = compare(reference, prediction, spacing, Protocol(connectivity=connectivity, missed_distance=1.0))
         for lesion in comparison.lesions:
             alone = comparison.lesion_labels == lesion.id
             if lesion.matched:
@@ -84,3 +84,15 @@ def test_an_empty_mask_has_no_distances():
         comparison = compared(drawing)
         assert np.isnan(comparison.metrics["HD95"])
         assert all(np.isnan(part.hd95) and np.isnan(part.distance) for part in comparison.parts)
+
+
+def test_a_component_over_several_lesions_is_measured_only_where_the_protocol_scores_it():
+    # Of a prediction that covers everything, the whole surface would be measured again for every lesion.
+    drawing = "#ppp#p#"
+    assert np.isnan([lesion.hd95 for lesion in compared(drawing).lesions]).all()
+    scored = compared(drawing, missed_distance=99.0)
+    assert len(scored.lesions) == 3
+    assert np.isfinite([lesion.hd95 for lesion in scored.lesions]).all()
+    one_each = compared("##.rr.##")
+    assert [np.isfinite(lesion.hd95) for lesion in one_each.lesions] == [True, False, True]
+    assert one_each.counts["lesion_hd95"] == 0.0
