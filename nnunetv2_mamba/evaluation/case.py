@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunetv2_mamba.evaluation.cells import cell_of, metrics_of_case
+from nnunetv2_mamba.evaluation.cells import cell_of, metrics_of_case, require_known_metrics
 from nnunetv2_mamba.evaluation.parts import MatchedParts, Part, SurfacesBetween, count_parts
 from nnunetv2_mamba.evaluation.protocol import Cell, Protocol
 
@@ -122,6 +122,7 @@ def compare(
     Raises:
         ValueError: shapes or numbers of axes differ.
     """
+    require_known_metrics(protocol or Protocol())
     return compare_pair(Pair(reference, prediction, spacing, ignored), protocol or Protocol())
 
 

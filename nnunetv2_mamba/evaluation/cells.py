@@ -37,3 +37,13 @@ def metrics_of_case(counts: Counts, surface: Mapping[str, float], protocol: Prot
         if cells[METRICS[name].scope] == cell:
             values[name] = value
     return values
+
+
+def require_known_metrics(protocol: Protocol) -> None:
+    """Refuse a protocol with a value for what is no metric.
+
+    Raises:
+        ValueError: there is such a value.
+    """
+    if unknown := [name for name, _, _ in protocol.empty_values if name not in METRICS]:
+        raise ValueError(f"empty_values names the metric {unknown[0]!r}, which is none of {', '.join(METRICS)}.")

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from nnunetv2_mamba import __version__
 from nnunetv2_mamba.evaluation.case import Pair, compare_pair
+from nnunetv2_mamba.evaluation.cells import require_known_metrics
 from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.froc import counts_by_threshold, probabilities_of
 from nnunetv2_mamba.evaluation.images import (
@@ -136,6 +137,7 @@ def evaluate_files(
         EvaluationError: there is no case, a prediction is missing, or a process was killed.
         GeometryError: a prediction is not of the grid of its reference.
         OSError: a file cannot be read.
+        ValueError: the protocol has values for what is no metric.
     """
     if not cases:
         raise EvaluationError("there is no case to evaluate: the folder of references holds no file of this dataset.")
@@ -146,8 +148,7 @@ def evaluate_files(
             "as predicted empty with --allow-missing."
         )
     for protocol in (settings.protocol, *settings.sensitivity):
-        if unknown := {name for name, _, _ in protocol.empty_values} - METRICS.keys():
-            raise EvaluationError(f"empty_values of {protocol.name} names {', '.join(unknown)}, which is no metric.")
+        require_known_metrics(protocol)
     ordered = sorted(cases, key=lambda case: (case.case, case.fold or 0))
     results = for_each(partial(_with_stamp, settings=settings), ordered, processes)
     bar = tqdm(results, total=len(cases), disable=not progress, desc="evaluating", unit="case")

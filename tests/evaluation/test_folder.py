@@ -362,5 +362,5 @@ def test_names_in_any_script_are_written_and_read(tmp_path):
 def test_a_protocol_with_an_unknown_metric_is_refused_before_anything_is_read(tmp_path):
     case = CaseFiles("a", tmp_path / "nothing", tmp_path / "nothing")
     protocol = Protocol(empty_values=(("Dice", "both_empty", 1.0),))
-    with pytest.raises(EvaluationError, match="names Dice, which is no metric"):
+    with pytest.raises(ValueError, match="names the metric 'Dice'"):
         evaluate_files([case], settings(protocol=protocol))

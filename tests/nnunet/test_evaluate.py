@@ -230,7 +230,7 @@ def strata_of(folder: Path) -> list[dict]:
         (["--set", "connectivity=26"], "connectivity=26 is not one of faces, edges, corners"),
         (["--set", "min_lesion_voxels=three"], "min_lesion_voxels='three' is no whole number"),
         (["--set", "strata=thirds"], "strata='thirds' is no mapping"),
-        (["--set", 'empty_values=[["DICE","both_empty",1]]'], "names DICE, which is no metric"),
+        (["--set", 'empty_values=[["DICE","both_empty",1]]'], "empty_values names the metric 'DICE'"),
     ],
 )
 def test_rules_that_do_not_exist(folders, arguments, sentence):
