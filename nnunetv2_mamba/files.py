@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+COST_FILE = "cost.json"
+"""What the training of a fold has cost, beside its checkpoints."""
+
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-COST_FILE = "cost.json"
+from nnunetv2_mamba.files import COST_FILE
 
 
 def cost_of(fold_folder: Path) -> dict[str, Any] | None:
@@ -21,7 +21,7 @@ def cost_of(fold_folder: Path) -> dict[str, Any] | None:
     """
     try:
         file = fold_folder / COST_FILE
-        return json.loads(file.read_text()) if file.exists() else _derived(fold_folder)
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else _derived(fold_folder)
     # Unpickling bytes that are no pickle can raise next to anything.
     except Exception as error:
         print(f"the cost of {fold_folder} is not known, its files cannot be read ({error})", file=sys.stderr)

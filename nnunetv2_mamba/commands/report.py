@@ -3,7 +3,7 @@
 import re
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,8 +59,8 @@ class Report:
     patient: str | None = field(
         default=None,
         metadata=option(
-            "regular expression for the part of a case's name that is its patient's, e.g. '^[^_]+_[0-9]+': intervals "
-            "and tests then take patients",
+            "regular expression for the part of a case's name that is its patient's, e.g. '^[^_]+_[0-9]+', or that has "
+            "it as its first group, e.g. '^(.+)_[0-9]+$': intervals and tests then take patients",
             metavar="REGEX",
         ),
     )
@@ -79,6 +79,8 @@ class Report:
             earlier = [_evaluated(folder) for folder in self.sources]
             sources = [self._source(folder, known) for folder, known in zip(self.sources, earlier, strict=True)]
             _require_same_targets(names, sources)
+            if patient_of is not None:
+                _require_shared_patients(patient_of, {case.case for source in sources for case in source.cases})
             reported = [
                 self._reported(name, folder, source, known, protocol)
                 for name, folder, source, known in zip(names, self.sources, sources, earlier, strict=True)
@@ -249,11 +251,20 @@ def _patient_of(pattern: str) -> Callable[[str], str]:
 
     def patient_of(case: str) -> str:
         found = expression.search(case)
-        if found is None:
+        patient = found and found[1 if expression.groups else 0]
+        if patient is None:
             raise ValueError(f"--patient {pattern} does not match the case {case}.")
-        return found[0]
+        return patient
 
     return patient_of
+
+
+def _require_shared_patients(patient_of: Callable[[str], str], cases: Collection[str]) -> None:
+    if len(set(map(patient_of, cases))) == len(cases):
+        raise ValueError(
+            f"--patient tells all cases apart, of which there are {len(cases)}, as if each were another patient's: "
+            "name only the part that all cases of a patient share, or leave it out."
+        )
 
 
 def _folder(text: str | None) -> Path | None:

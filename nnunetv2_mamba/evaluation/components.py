@@ -6,7 +6,8 @@ from scipy import ndimage
 
 from nnunetv2_mamba.evaluation.protocol import Connectivity
 
-_NEIGHBOURS = {2: {"faces": 4, "edges": 8, "corners": 8}, 3: {"faces": 6, "edges": 18, "corners": 26}}
+NEIGHBOURS = {2: {"faces": 4, "edges": 8, "corners": 8}, 3: {"faces": 6, "edges": 18, "corners": 26}}
+"""How many neighbours a voxel has, by number of dimensions and connectivity."""
 
 
 def label_components(mask: np.ndarray, connectivity: Connectivity = "corners") -> tuple[np.ndarray, int]:
@@ -22,7 +23,7 @@ def label_components(mask: np.ndarray, connectivity: Connectivity = "corners") -
     # As contiguous bytes: cc3d 4.1.1 numbers wrongly some 8-connected components of bool images, and columns of one
     # voxel that are cut out of a volume.
     labels, number = cc3d.connected_components(
-        np.ascontiguousarray(mask).view(np.uint8), connectivity=_NEIGHBOURS[mask.ndim][connectivity], return_N=True
+        np.ascontiguousarray(mask).view(np.uint8), connectivity=NEIGHBOURS[mask.ndim][connectivity], return_N=True
     )
     return labels, int(number)
 

@@ -19,6 +19,7 @@ from nnunetv2_mamba.evaluation.images import (
     GeometryError,
     Segmentation,
     SegmentationReader,
+    Unit,
     read_segmentation,
     require_known_labels,
     require_same_grid,
@@ -234,7 +235,7 @@ def _collect(
     dimensions = {len(result["spacing"]) for result in results}
     if len(dimensions) > 1:
         raise EvaluationError("some cases are images and some are volumes: evaluate them apart.")
-    unit = "mm" if any(result["unit"] == "mm" for result in results) else "px"
+    unit: Unit = "mm" if any(result["unit"] == "mm" for result in results) else "px"
     targets = {}
     for target in settings.targets:
         cases = [

@@ -16,6 +16,13 @@ Unit = Literal["mm", "px"]
 _FLAT = 999.0
 
 
+def size_unit(unit: Unit, dimensions: int) -> str:
+    """Unit of the sizes of lesions in images (2) or volumes (3)."""
+    if unit == "mm":
+        return f"mm^{dimensions}"
+    return "px" if dimensions == 2 else "voxels"
+
+
 class GeometryError(ValueError):
     """Two segmentations cannot be compared voxel by voxel; the message says why and what to do."""
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nnunetv2_mamba.evaluation.images import Unit, size_unit
 from nnunetv2_mamba.evaluation.protocol import Protocol
 
 Counts = Mapping[str, Any]
@@ -73,9 +74,9 @@ class Metric:
             values = dict.fromkeys(values)
         return values | {cell: value for name, cell, value in protocol.empty_values if name == self.name}
 
-    def as_dict(self, unit: str, dimensions: int, protocol: Protocol) -> dict[str, Any]:
+    def as_dict(self, unit: Unit, dimensions: int, protocol: Protocol) -> dict[str, Any]:
         """What goes into files, with the unit of the images and the protocol's values for empty cells."""
-        size = unit if unit == "px" else f"{unit}^{dimensions}"
+        size = size_unit(unit, dimensions)
         return {
             "label": self.label,
             "scope": self.scope,

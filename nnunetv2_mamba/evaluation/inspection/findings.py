@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nnunetv2_mamba.evaluation.text import counted
+
 NOTABLE_SHARE = 0.05
 """Share of the lesions of a target from which it is worth a warning that they are tiny."""
 
@@ -54,7 +56,7 @@ def findings_of(
 def _of_target(summary: Mapping[str, Any], name: str, target: Mapping[str, Any]) -> Iterator[Finding]:
     if target["cases_with"] < FEW_CASES:
         text = (
-            f"only {_count(target['cases_with'], 'case')} of {summary['cases']} {_verb(target['cases_with'], 'has')} "
+            f"only {counted(target['cases_with'], 'case')} of {summary['cases']} {_verb(target['cases_with'], 'has')} "
             f"{name}: its scores will depend on chance, so judge it by all folds together."
         )
         yield Finding("few_cases", name, text)
@@ -130,8 +132,8 @@ def _of_folds(
     where = "splits_final.json" if written else "the split that nnU-Net is going to make"
     if not splits:
         text = (
-            f"{_count(len(cases), 'case')} are too few for the five folds that nnU-Net makes: train fold all, or write "
-            "a splits_final.json."
+            f"{counted(len(cases), 'case')} are too few for the five folds that nnU-Net makes: train fold all, or "
+            "write a splits_final.json."
         )
         yield Finding("too_few_cases_for_folds", None, text)
     unknown = sorted({case for fold in splits for part in ("train", "val") for case in fold[part]} - cases.keys())
@@ -151,7 +153,7 @@ def _of_folds(
                 role = "validation" if part == "val" else "training"
                 text = (
                     f"in {where}, fold {listed(folds)} has no {name} among its {role} cases, so {consequence}: write a "
-                    f"splits_final.json that spreads the {_count(len(having), 'case')} with it."
+                    f"splits_final.json that spreads the {counted(len(having), 'case')} with it."
                 )
                 yield Finding(f"absent_from_{role}", name, text)
 
@@ -169,10 +171,6 @@ def by(numbers: Sequence[float]) -> str:
 
 def _of(number: int, total: int) -> str:
     return f"{number} of {total} lesions ({number / total:.0%})"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _verb(number: int, verb: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nnunetv2_mamba.evaluation.images import size_unit
 from nnunetv2_mamba.evaluation.inspection.case import InspectedCase, Job
 from nnunetv2_mamba.evaluation.inspection.lesions import Extent
 from nnunetv2_mamba.evaluation.targets import Target
@@ -82,7 +83,7 @@ def summarize(cases: Sequence[InspectedCase], job: Job, setting: Setting) -> dic
     return {
         "dimensions": dimensions,
         "unit": unit,
-        "size_unit": "px" if unit == "px" and dimensions == 2 else f"{unit}^{dimensions}",
+        "size_unit": size_unit(unit, dimensions),
         "connectivity": job.connectivity,
         "min_voxels": setting.min_voxels,
         "plan": None if plan is None else dataclasses.asdict(plan) | {"slicewise": job.slicewise},

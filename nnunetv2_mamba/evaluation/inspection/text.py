@@ -4,11 +4,11 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from nnunetv2_mamba.evaluation.components import NEIGHBOURS
 from nnunetv2_mamba.evaluation.inspection.findings import by, voxels_word
 
 WIDTH = 110
 _COLUMN = 20
-_NEIGHBOURS = {2: {"faces": 4, "edges": 8, "corners": 8}, 3: {"faces": 6, "edges": 18, "corners": 26}}
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -39,7 +39,7 @@ def _header(report: Mapping[str, Any]) -> Iterator[str]:
         f"foreground  median {fraction['median']:.2%} of an image ({fraction['min']:.2%} to {fraction['max']:.2%})"
         + ("" if report["ignored_fraction"] is None else f"; {report['ignored_fraction']:.2%} not annotated (ignore)")
     )
-    neighbours = _NEIGHBOURS[report["dimensions"]][report["connectivity"]]
+    neighbours = NEIGHBOURS[report["dimensions"]][report["connectivity"]]
     yield f"lesion      connected voxels of a class; a voxel has {neighbours} neighbours ({report['connectivity']})"
     yield from _plan(report)
     for line in report["not_known"]:

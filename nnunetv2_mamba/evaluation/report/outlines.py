@@ -1,7 +1,6 @@
 """Outlines and marks of the lesions in a slice, in the units of a picture."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import contourpy
 import numpy as np
@@ -14,17 +13,19 @@ MARKED_BELOW = 0.07
 """Parts whose extent is a smaller share of the picture's longer side get a mark that is easier to see than they are."""
 
 
-@dataclass(frozen=True)
-class Mark:
-    """A ring around a missed lesion, or an arrow to an invented one.
+DRAWN = 200
+"""Parts of a kind that are drawn in a slice: more are noise to look at, and a page that no browser likes."""
 
-    Attributes:
-        kind: ``missed`` or ``invented``.
-        path: data of an SVG path.
+
+def largest(labels: np.ndarray, chosen: Sequence[int]) -> tuple[np.ndarray, int]:
+    """Numbers of the largest parts in a slice, at most `DRAWN`, and how many others there are.
+
+    Args:
+        labels: number of the part at each pixel (H, W).
+        chosen: numbers of the parts to take them from.
     """
-
-    kind: str
-    path: str
+    numbers, pixels = np.unique(labels[np.isin(labels, chosen)], return_counts=True)
+    return numbers[np.argsort(-pixels, kind="stable")[:DRAWN]], max(len(numbers) - DRAWN, 0)
 
 
 def outline(mask: np.ndarray, scale: Sequence[float]) -> str:
@@ -59,13 +60,13 @@ def _path(points: np.ndarray) -> str:
     return "M" + "L".join(f"{x:.5g},{y:.5g}" for x, y in points) + "Z"
 
 
-def marks(labels: np.ndarray, kind: str, chosen: Sequence[int], scale: Sequence[float]) -> list[Mark]:
-    """A mark for each small part in a slice.
+def marks(labels: np.ndarray, kind: str, chosen: np.ndarray, scale: Sequence[float]) -> list[str]:
+    """A ring around each small missed lesion in a slice, or an arrow to each invented one, as data of SVG paths.
 
     Args:
         labels: number of the part at each pixel (H, W).
-        kind: of the parts to mark.
-        chosen: numbers of these parts.
+        kind: of the parts to mark, ``missed`` or ``invented``.
+        chosen: numbers of these parts (parts,).
         scale: height and width of a pixel in the units of the picture.
     """
     wanted = np.where(np.isin(labels, chosen), labels, 0).astype(np.int64)
@@ -83,8 +84,8 @@ def marks(labels: np.ndarray, kind: str, chosen: Sequence[int], scale: Sequence[
             x, y, radius = (left + right) / 2, (top + bottom) / 2, extent / 2 + 0.014 * longer
             # Arrows come from above and from the right, unless that is outside of the picture.
             sideways, upwards = (-1 if x > 0.92 * width else 1), (1 if y < 0.08 * height else -1)
-            path = _ring(x, y, radius) if kind == "missed" else _arrow(x, y, radius, 0.06 * longer, sideways, upwards)
-            found.append(Mark(kind, path))
+            arrow = _arrow(x, y, radius, 0.06 * longer, sideways, upwards)
+            found.append(_ring(x, y, radius) if kind == "missed" else arrow)
     return found
 
 

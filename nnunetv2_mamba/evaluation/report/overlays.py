@@ -1,6 +1,6 @@
 """Cases with their found, missed and invented lesions drawn over the image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from nnunetv2_mamba.evaluation.parts import Part
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.report import wording
 from nnunetv2_mamba.evaluation.report.choice import LESIONS, Choice
-from nnunetv2_mamba.evaluation.report.outlines import KINDS, Mark, marks, outline
+from nnunetv2_mamba.evaluation.report.outlines import DRAWN, KINDS, largest, marks, outline
 from nnunetv2_mamba.evaluation.report.pictures import Pictures, read_image
 from nnunetv2_mamba.evaluation.report.source import Source
 from nnunetv2_mamba.evaluation.report.sparse import SparseLabels
@@ -32,7 +32,8 @@ class Overlay:
         height: of the picture.
         picture: number of the image below in `Pictures`; None where there is no image.
         outlines: data of an SVG path by kind of part.
-        marks: rings and arrows.
+        marks: rings and arrows, likewise.
+        not_drawn: how many parts of the slice are too many to draw, in words; empty where all are drawn.
         number: how many parts of each status the whole case has.
         dice: of the whole case.
     """
@@ -42,7 +43,8 @@ class Overlay:
     height: float
     picture: int | None
     outlines: dict[str, str]
-    marks: list[Mark]
+    marks: dict[str, str]
+    not_drawn: str
     number: dict[str, int]
     dice: str
 
@@ -184,13 +186,14 @@ def _scale(compared: _Compared, place: _Slice | None) -> list[float]:
 
 def _overlay(model: int, compared: _Compared, place: _Slice | None, picture: int | None) -> Overlay:
     scale, cut = _scale(compared, place), None if place is None else (place.axis, place.index)
-    outlines, marked = {}, []
+    outlines, marked, left = {}, {}, {}
     for kind in KINDS:
         labels, parts = compared.of(kind)
-        plane, chosen = labels.plane(cut), [part.id for part in parts]
+        plane = labels.plane(cut)
+        chosen, left[kind] = largest(plane, [part.id for part in parts])
         outlines[kind] = outline(np.isin(plane, chosen), scale)
         if kind in ("missed", "invented"):
-            marked += marks(plane, kind, chosen, scale)
+            marked[kind] = "".join(marks(plane, kind, chosen, scale))
     statuses = [part.status for part in compared.parts]
     height, width = plane.shape
     return Overlay(
@@ -200,6 +203,12 @@ def _overlay(model: int, compared: _Compared, place: _Slice | None, picture: int
         picture=picture,
         outlines=outlines,
         marks=marked,
+        not_drawn=_not_drawn(left),
         number={status: statuses.count(status) for status in STATUS.values()},
         dice=wording.number(compared.dice),
     )
+
+
+def _not_drawn(left: Mapping[str, int]) -> str:
+    words = wording.listing([f"{number:,} {kind}" for kind, number in left.items() if number])
+    return f"only the {DRAWN} largest of a kind are drawn, {words} are not" if words else ""

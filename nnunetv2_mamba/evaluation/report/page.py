@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -33,7 +35,7 @@ class Report:
     def __init__(self, sources: Sequence[Source], patient_of: Callable[[str], str] | None = None) -> None:
         _require_comparable(sources)
         self._sources = sources
-        self._by_patient = patient_of is not None
+        self._patient_of = patient_of
         self._summary = sources[0].summary
         self._names = [source.name for source in sources]
         protocol = Protocol.from_dict(self._summary["protocol"])
@@ -68,8 +70,11 @@ class Report:
         )
 
     def _about(self) -> list[str]:
-        number = sorted({len(source.case_files) for source in self._sources})
-        cases = wording.count(number[0], "case") if len(number) == 1 else f"{number[0]:,} to {number[-1]:,} cases"
+        numbers = [len(source.case_files) for source in self._sources]
+        cases = f"{wording.extent(numbers)} case{'' if max(numbers) == 1 else 's'}"
+        if self._patient_of is not None:
+            patients = [len(set(map(self._patient_of, source.case_files))) for source in self._sources]
+            cases += f" of {wording.extent(patients)} patient{'' if max(patients) == 1 else 's'}"
         images = "images" if self._summary["dimensions"] == 2 else "volumes"
         return [
             wording.count(len(self._names), "model"),
@@ -80,13 +85,13 @@ class Report:
 
     def _remarks(self) -> list[str]:
         """What a reader has to know before believing the numbers."""
-        draws = "patients" if self._by_patient else "cases"
+        draws = "cases" if self._patient_of is None else "patients"
         remarks = [
             f"Intervals hold 95 % of what {DRAWS:,} draws of as many {draws} with replacement give, always the same "
             "draws. They say how far the numbers would move with other cases, not with another training, and of few "
             "cases they are too narrow: whether models differ, tests decide."
         ]
-        if not self._by_patient:
+        if self._patient_of is None:
             remarks.append("Where several cases are of one patient, intervals are too narrow and p values too small.")
         remarks = [*_folds(self._sources), *remarks]
         common = len(common_cases(self._sources))
@@ -168,6 +173,8 @@ def _require_comparable(sources: Sequence[Source]) -> None:
         for what, one, other in (
             ("protocol", first.summary["protocol_hash"], source.summary["protocol_hash"]),
             ("targets", first.targets, source.targets),
+            ("labels", _labels(first), _labels(source)),
+            ("ignore label", first.summary.get("ignore_label"), source.summary.get("ignore_label")),
             ("unit", first.size_unit, source.size_unit),
         ):
             if one != other:
@@ -175,6 +182,19 @@ def _require_comparable(sources: Sequence[Source]) -> None:
                     f"{first.name} and {source.name} cannot be compared, their {what} differ ({one} and {other}): "
                     "evaluate them in the same way, or report them apart."
                 )
+    for one, other in combinations(sources, 2):
+        for case in common_cases([one, other]):
+            hashes = {(source.case_files[case].get("stamp") or {}).get("reference") for source in (one, other)}
+            # What was not written by an evaluation may have none.
+            if len(hashes - {None}) > 1:
+                raise ValueError(
+                    f"{one.name} and {other.name} cannot be compared, their references of the case {case} differ: "
+                    "evaluate them with the same references, whose folder is named with -ref, or report them apart."
+                )
+
+
+def _labels(source: Source) -> dict[str, Any]:
+    return {name: entry.get("labels") for name, entry in source.summary["targets"].items()}
 
 
 def write_report(sources: Sequence[Source], path: Path, patient_of: Callable[[str], str] | None = None) -> None:

@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Any
 
 from nnunetv2_mamba.evaluation.report import wording
-from nnunetv2_mamba.evaluation.report.source import Source
+from nnunetv2_mamba.evaluation.report.source import Source, nan_for_null
 from nnunetv2_mamba.evaluation.report.tables import Cell, Column, Table
 
 METRICS = ("lesion_recall", "lesion_precision", "lesion_f1")
@@ -95,4 +95,4 @@ def flips(rows: Sequence[Row], names: Sequence[str], metrics: Mapping[str, Any])
 
 
 def _floats(values: Mapping[str, float | None]) -> dict[str, float]:
-    return {metric: math.nan if values.get(metric) is None else float(values[metric] or 0) for metric in METRICS}
+    return {metric: nan_for_null(values.get(metric)) for metric in METRICS}

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnunetv2_mamba.evaluation.metrics import ratio
 from nnunetv2_mamba.evaluation.report.source import Lesions
-from nnunetv2_mamba.evaluation.report.statistics import Estimate, Resampling, ratio
+from nnunetv2_mamba.evaluation.report.statistics import Estimate, Resampling
 
 LESIONS_PER_BIN = 15
 MAX_BINS = 8

@@ -139,10 +139,12 @@ class Source:
 
 def _columns(entries: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     names = dict.fromkeys(name for entry in entries for name in entry)
-    return {
-        name: np.array([math.nan if entry.get(name) is None else float(entry[name]) for entry in entries])
-        for name in names
-    }
+    return {name: np.array([nan_for_null(entry.get(name)) for entry in entries]) for name in names}
+
+
+def nan_for_null(value: float | None) -> float:
+    """A number of the summary, in which what is not defined is null."""
+    return math.nan if value is None else float(value)
 
 
 def common_cases(sources: Sequence[Source]) -> list[str]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from nnunetv2_mamba.evaluation.metrics import ratio
+
 DRAWS = 2000
 LEVEL = 0.95
 MIN_CASES = 5
@@ -97,11 +99,6 @@ class Resampling:
             # All cases are alike, and drawing them again says nothing of what other cases would be like.
             return Estimate(value, math.nan, math.nan, cases)
         return Estimate(value, low, high, cases)
-
-
-def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    """Elementwise ratio of two arrays of one shape, NaN where the denominator is 0."""
-    return np.divide(top, bottom, out=np.full(np.shape(top), math.nan), where=bottom > 0)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 from nnunetv2_mamba.evaluation.report import wording
 from nnunetv2_mamba.evaluation.report.scores import Result
 from nnunetv2_mamba.evaluation.report.sizes import recall_of
+from nnunetv2_mamba.evaluation.report.source import nan_for_null
 from nnunetv2_mamba.evaluation.report.statistics import Estimate
 from nnunetv2_mamba.evaluation.report.tables import Cell, Column, Table, estimate_cell, interval_notes, model_cell
 from nnunetv2_mamba.evaluation.report.wording import with_arrow
@@ -35,7 +36,7 @@ def strata_table(results: Sequence[Result], protocol: Mapping[str, Any], size_un
         for result in results:
             entry = result.entry["strata"][index]
             lower = result.entry["strata"][index - 1]["upper"] if index else None
-            recall = Estimate(_number(entry["metrics"]["lesion_recall"]), math.nan, math.nan, 0)
+            recall = Estimate(nan_for_null(entry["metrics"]["lesion_recall"]), math.nan, math.nan, 0)
             if of_lesions:
                 sizes = result.lesions.voxels if by_voxels else result.lesions.sizes
                 recall = recall_of(
@@ -66,7 +67,3 @@ def _range(low: float | None, high: float | None, measure: str) -> str:
         return "" if low is None else f"above {wording.measured(low, measure)}"
     words = wording.measured(high, measure)
     return f"up to {words}" if low is None else f"{wording.measured(low)} to {words}"
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)

@@ -46,6 +46,8 @@ _STYLE = {
     "grid.color": LINE,
     "grid.linewidth": 0.7,
     "text.color": INK,
+    # Names are no formulas.
+    "text.parse_math": False,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "xtick.major.size": 0,

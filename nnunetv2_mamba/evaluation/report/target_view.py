@@ -21,7 +21,7 @@ from nnunetv2_mamba.evaluation.report.sensitivity import (
     sensitivity_table,
 )
 from nnunetv2_mamba.evaluation.report.sizes import bounds_for, recall_by_size, sizes_of_each_lesion
-from nnunetv2_mamba.evaluation.report.source import Source, common_cases
+from nnunetv2_mamba.evaluation.report.source import Source, common_cases, nan_for_null
 from nnunetv2_mamba.evaluation.report.statistics import Pooled, Resampling
 from nnunetv2_mamba.evaluation.report.strata import strata_table
 from nnunetv2_mamba.evaluation.report.svg import inline_svg
@@ -239,4 +239,4 @@ def _froc_notes(results: Sequence[Result], curves: Mapping[int, plots.Froc]) -> 
 
 
 def _floats(values: Sequence[float | None]) -> np.ndarray:
-    return np.array([np.nan if value is None else value for value in values], dtype=float)
+    return np.array([nan_for_null(value) for value in values])

@@ -34,7 +34,8 @@ def number(value: float | None, digits: int = 3) -> str:
         # What is not quite 1 must not look like it.
         return f"{math.copysign(math.floor(abs(value) * 1e5) / 1e5, value):.5f}"
     decimals = max(digits - max(math.floor(math.log10(abs(value))), 0), 0) if value else digits
-    return f"{value:,.{decimals}f}"
+    # Nothing is not less than nothing: 0 in place of -0.
+    return f"{round(float(value), decimals) + 0.0:,.{decimals}f}"
 
 
 def interval(estimate: Estimate) -> str:

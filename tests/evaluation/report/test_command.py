@@ -2,6 +2,9 @@
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -36,7 +39,7 @@ def folder(tmp_path):
         save(np.roll(label, 9, axis=0), tmp_path / "two" / f"{case}.png")
         save(np.full((16, 16, 3), 99, dtype=np.uint8), tmp_path / "images" / f"{case}_0000.png")
     for name in ("one", "two"):
-        (tmp_path / name / "dataset.json").write_text(json.dumps(DATASET))
+        (tmp_path / name / "dataset.json").write_text(json.dumps(DATASET), encoding="utf-8")
     return tmp_path
 
 
@@ -101,7 +104,9 @@ def test_other_labels_or_cases_are_evaluated_again(folder, run):
     for name in ("labels", "one"):
         save(np.zeros((16, 16), dtype=np.uint8), folder / name / "eye9_0.png")
     assert "its cases are not those" in run("one")
-    (folder / "other.json").write_text(json.dumps(DATASET | {"labels": {"background": 0, "lesion": 2, "nerve": 1}}))
+    (folder / "other.json").write_text(
+        json.dumps(DATASET | {"labels": {"background": 0, "lesion": 2, "nerve": 1}}), encoding="utf-8"
+    )
     assert "its labels are not those" in run("one", "-djfile", "other.json")
 
 
@@ -114,14 +119,16 @@ def test_a_prediction_that_has_gone_is_missed(folder, run):
 
 def test_results_by_other_rules_are_left_alone(folder, run):
     run("one", "-ref", "labels")
-    before = (folder / "one" / SUMMARY_FILE).read_text()
+    before = (folder / "one" / SUMMARY_FILE).read_text(encoding="utf-8")
     run("one", "--protocol", "iou50")
-    assert (folder / "one" / SUMMARY_FILE).read_text() == before
+    assert (folder / "one" / SUMMARY_FILE).read_text(encoding="utf-8") == before
     assert "iou50" in html(folder)
 
 
 def test_models_with_other_targets_are_refused_before_anything_is_evaluated(folder, run):
-    (folder / "two" / "dataset.json").write_text(json.dumps(DATASET | {"labels": {"background": 0, "spot": 1}}))
+    (folder / "two" / "dataset.json").write_text(
+        json.dumps(DATASET | {"labels": {"background": 0, "spot": 1}}), encoding="utf-8"
+    )
     with pytest.raises(SystemExit, match=r"their targets differ \(lesion and spot\)"):
         run("one", "two", "-ref", "labels")
     assert not (folder / "one" / SUMMARY_FILE).exists()
@@ -131,13 +138,39 @@ def test_rules_are_those_of_the_last_evaluation_unless_others_are_named(folder, 
     run("one", "-ref", "labels", "--protocol", "iou50")
     assert "earlier results" not in run("one")
     assert "two: evaluating" in run("one", "two", "-ref", "labels")
-    assert json.loads((folder / "two" / SUMMARY_FILE).read_text())["protocol"]["name"] == "iou50"
+    assert json.loads((folder / "two" / SUMMARY_FILE).read_text(encoding="utf-8"))["protocol"]["name"] == "iou50"
 
 
 def test_patients_are_drawn_where_names_tell_them(folder, run):
     run("one", "-ref", "labels", "--patient", "^eye[0-9]+")
     assert "of as many patients with replacement" in html(folder)
     assert "fewer than 5 cases (or patients" in html(folder)
+    assert "6 cases of 3 patients" in html(folder)
+
+
+def test_a_group_of_the_expression_is_the_patient(folder, run):
+    run("one", "-ref", "labels", "--patient", "^(eye[0-9]+)_[0-9]+$")
+    assert "6 cases of 3 patients" in html(folder)
+
+
+def test_models_that_were_evaluated_with_other_references_are_not_compared(folder, run):
+    shutil.copytree(folder / "labels", folder / "others")
+    save(np.zeros((16, 16), dtype=np.uint8), folder / "others" / "eye1_0.png")
+    run("one", "-ref", "labels")
+    run("two", "-ref", "others")
+    with pytest.raises(SystemExit, match="one and two cannot be compared, their references of the case eye1_0 differ"):
+        run("one", "two")
+    run("one", "two", "-ref", "labels")
+
+
+def test_a_cost_is_read_whatever_the_language_of_the_machine(tmp_path):
+    (tmp_path / "cost.json").write_text('{"device": "cuda: é"}', encoding="utf-8")
+    code = "import pathlib, sys; from nnunetv2_mamba.commands import cost; "
+    code += "print(ascii(cost.cost_of(pathlib.Path(sys.argv[1]))))"
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    printed = subprocess.run(command, env=os.environ | plain, capture_output=True, text=True, check=True).stdout
+    assert printed == "{'device': 'cuda: \\xe9'}\n"
 
 
 def test_a_trained_model_is_its_validated_folds_and_has_a_cost(folder, run, monkeypatch):
@@ -150,19 +183,19 @@ def test_a_trained_model_is_its_validated_folds_and_has_a_cost(folder, run, monk
     for fold in (0, 1):
         validation = trained / f"fold_{fold}" / "validation"
         validation.mkdir(parents=True)
-        (validation / "summary.json").write_text("{}")
+        (validation / "summary.json").write_text("{}", encoding="utf-8")
         cost = {
             "parameters": 31_000_000,
             "epoch_seconds": 10.0 * (fold + 1),
             "peak_memory_bytes": 2**30,
             "device": "cpu",
         }
-        (validation.parent / "cost.json").write_text(json.dumps(cost))
+        (validation.parent / "cost.json").write_text(json.dumps(cost), encoding="utf-8")
         for case in CASES[fold::2]:
             (folder / "one" / f"{case}.png").rename(validation / f"{case}.png")
-    (trained / "dataset.json").write_text(json.dumps(DATASET))
+    (trained / "dataset.json").write_text(json.dumps(DATASET), encoding="utf-8")
     (trained / "plans.json").write_text(
-        json.dumps({"dataset_name": "Dataset007_Eyes", "image_reader_writer": "NaturalImage2DIO"})
+        json.dumps({"dataset_name": "Dataset007_Eyes", "image_reader_writer": "NaturalImage2DIO"}), encoding="utf-8"
     )
     run("nnUNetTrainerMine__nnUNetPlans__2d")
     page = html(folder)
@@ -184,7 +217,9 @@ def test_a_trained_model_is_its_validated_folds_and_has_a_cost(folder, run, monk
         (["one", "one", "-ref", "labels"], "was given twice"),
         (["nowhere", "-ref", "labels"], "nowhere is not a folder"),
         (["one", "-ref", "labels", "--patient", "("], "is no regular expression"),
-        (["one", "-ref", "labels", "--patient", "^hand"], "does not match the case eye0_0"),
+        (["one", "-ref", "labels", "--patient", "^hand"], "does not match the case eye"),
+        (["one", "-ref", "labels", "--patient", "^eye|(hand)"], "does not match the case eye"),
+        (["one", "-ref", "labels", "--patient", "^eye.*"], "tells all cases apart, of which there are 6"),
         (["one", "-ref", "labels", "--protocol", "mine"], "neither a JSON file nor one of the protocols"),
     ],
 )

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from nnunetv2_mamba.evaluation.report.outlines import marks, outline
+from nnunetv2_mamba.evaluation.report.outlines import DRAWN, largest, marks, outline
 
 
 def points(path):
@@ -54,8 +54,8 @@ def test_small_parts_are_marked_and_large_ones_are_not():
     labels[50, 50], labels[10:60, 70:90] = 1, 2
     ring, *others = marks(labels, "missed", [1, 2], (1, 1))
     assert others == []
-    assert ring.path.endswith("z")
-    x, y, radius = map(float, re.match(r"M([\d.]+),([\d.]+)a([\d.]+),", ring.path).groups())
+    assert ring.endswith("z")
+    x, y, radius = map(float, re.match(r"M([\d.]+),([\d.]+)a([\d.]+),", ring).groups())
     assert (x + radius, y) == pytest.approx((50.5, 50.5))
     assert radius > 1
 
@@ -65,7 +65,7 @@ def test_arrows_lie_within_the_picture_and_point_at_the_part(place):
     labels = np.zeros((100, 100), dtype=np.uint32)
     labels[place] = 7
     (arrow,) = marks(labels, "invented", [7], (1, 1))
-    x, y, right, down = map(float, re.match(r"M([-\d.]+),([-\d.]+)l([-\d.]+),([-\d.]+)M", arrow.path).groups())
+    x, y, right, down = map(float, re.match(r"M([-\d.]+),([-\d.]+)l([-\d.]+),([-\d.]+)M", arrow).groups())
     assert 0 <= x + right <= 100
     assert 0 <= y + down <= 100
     tip, tail = np.hypot(x - place[1], y - place[0]), np.hypot(x + right - place[1], y + down - place[0])
@@ -74,3 +74,16 @@ def test_arrows_lie_within_the_picture_and_point_at_the_part(place):
 
 def test_parts_of_other_slices_are_not_marked():
     assert marks(np.zeros((10, 10), dtype=np.uint32), "missed", [1, 2], (1, 1)) == []
+
+
+def test_the_largest_parts_are_drawn():
+    labels = np.zeros((40, 40), dtype=np.uint32)
+    labels.flat[: 2 * DRAWN + 10 : 2] = np.arange(1, DRAWN + 6)
+    labels[30:35, 30:35] = DRAWN + 5
+    labels[39, 39] = DRAWN + 9
+    numbers, left = largest(labels, range(3, DRAWN + 6))
+    assert (len(numbers), left) == (DRAWN, 3)
+    assert numbers[0] == DRAWN + 5
+    assert {1, 2, DRAWN + 9}.isdisjoint(numbers)
+    numbers, left = largest(labels, [7, 8, DRAWN + 100])
+    assert (sorted(numbers), left) == ([7, 8], 0)

@@ -10,6 +10,7 @@ from PIL import Image
 from nnunetv2_mamba.evaluation.folder import CaseFiles, Settings, evaluate_files
 from nnunetv2_mamba.evaluation.report import Source
 from nnunetv2_mamba.evaluation.report.choice import LESIONS, Choice
+from nnunetv2_mamba.evaluation.report.outlines import DRAWN
 from nnunetv2_mamba.evaluation.report.overlays import view
 from nnunetv2_mamba.evaluation.report.pictures import MAX_SIDE, Pictures, data_uri, grey_levels
 from tests.evaluation.report.models import TARGETS, ArrayReader, VolumeReader, model
@@ -44,7 +45,8 @@ def test_a_volume_is_cut_across_its_thick_slices_where_there_is_most_to_see(tmp_
     assert (overlay.width, overlay.height) == (20, 6)
     assert overlay.number == {"found": 1, "missed": 1, "right": 1, "invented": 0}
     assert bool(overlay.outlines["found"]) == (index == 2)
-    assert [mark.kind for mark in overlay.marks] == []
+    assert not any(overlay.marks.values())
+    assert overlay.not_drawn == ""
     assert bool(overlay.outlines["missed"]) == (index == 5)
     low, high = grey_levels(image)
     assert pixels(pictures.all[0].uri)[0, 0] == pytest.approx(255 * (index - low) / (high - low), abs=1)
@@ -73,7 +75,7 @@ def test_an_image_of_another_shape_is_not_shown(tmp_path):
 
 def test_an_image_that_cannot_be_read_is_not_shown(tmp_path):
     source = volume(tmp_path)
-    (tmp_path / "a_0000.npy").write_text("no array")
+    (tmp_path / "a_0000.npy").write_text("no array", encoding="utf-8")
     assert "cannot be read" in view(Choice("a", (), (0,), ()), [source], TARGETS[0], Pictures()).remark
 
 
@@ -100,6 +102,10 @@ def test_grey_levels_leave_out_extremes_and_survive_flat_images():
     assert -50 <= low < -45
     assert 45 < high <= 50
     assert grey_levels(np.full((4, 4), 7.0)) == (7.0, 8.0)
+
+
+def test_photographs_keep_their_brightness():
+    assert grey_levels(np.array([[3.0, 90.0], [120.0, 200.0]])) == (0, 255)
 
 
 def test_a_missing_prediction_is_drawn_as_empty(tmp_path):
@@ -136,4 +142,24 @@ def test_every_voxel_is_outlined_by_its_status(tmp_path):
         "missed": (7, 8, 7, 8),
         "invented": (15, 16, 5, 6),
     }
-    assert [mark.kind for mark in overlay.marks] == ["missed", "invented"]
+    assert [kind for kind, path in overlay.marks.items() if path] == ["missed", "invented"]
+
+
+def test_of_a_noisy_case_the_largest_parts_are_drawn_and_the_others_counted(tmp_path):
+    reference, prediction = (np.zeros((1, 60, 60), dtype=np.uint8) for _ in range(2))
+    prediction[0, ::3, ::3] = reference[0, 1, 1] = 1
+    prediction[0, 50:59, 50:59] = 0
+    prediction[0, 51:57, 51:57] = 1
+    np.save(tmp_path / "r.npy", reference)
+    np.save(tmp_path / "p.npy", prediction)
+    files = [CaseFiles("a", tmp_path / "r.npy", tmp_path / "p.npy")]
+    evaluation = evaluate_files(files, Settings(ArrayReader(), TARGETS))
+    source = Source("model", evaluation.summary, evaluation.lesions, ArrayReader())
+    (overlay,) = view(Choice("a", (), (0,), ()), [source], TARGETS[0], Pictures()).overlays
+    assert overlay.outlines["invented"].count("M") == DRAWN
+    assert "L51,51" in overlay.outlines["invented"].replace("M", "L")
+    # An arrow is three lines; the largest needs none.
+    assert overlay.marks["invented"].count("M") == 3 * (DRAWN - 1)
+    left = overlay.number["invented"] - DRAWN
+    assert left > 100
+    assert overlay.not_drawn == f"only the {DRAWN} largest of a kind are drawn, {left} invented are not"

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
+from nnunetv2_mamba.evaluation.metrics import ratio
 from nnunetv2_mamba.evaluation.report.permutation import EVERY_WAY_UP_TO, RANDOM_WAYS, Exchanges
-from nnunetv2_mamba.evaluation.report.statistics import ratio
 
 ALPHA = 0.05
 LESIONS = 60

@@ -5,9 +5,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from nnunetv2_mamba.evaluation.report import plots
-from nnunetv2_mamba.evaluation.report.svg import PAPER, page_style
+from nnunetv2_mamba.evaluation.report.svg import PAPER, colour, page_style
 
 
 @pytest.mark.parametrize(
@@ -43,3 +44,13 @@ def test_protocols_are_not_joined():
     assert [line.get_linewidth() for line in axes.lines] == [0, 0]
     first, second = (line.get_ydata() for line in axes.lines)
     assert (first != second).all()
+
+
+def test_a_case_has_the_colour_of_the_model_that_is_better_in_it():
+    values = np.array([[0.9, 0.2, math.nan, 0.8], [0.4, 0.6, 0.5, 0.1]])
+    with page_style():
+        (axes,) = plots.paired_values(2, 5, values, ["#a", "#b", "#c", "#d"], ("one", "other"), "Dice").axes
+    dots = {to_hex(each.get_facecolor()[0]): each for each in axes.collections}
+    assert dots[colour(2)].get_offsets().tolist() == [[0.4, 0.9], [0.1, 0.8]]
+    assert dots[colour(5)].get_offsets().tolist() == [[0.6, 0.2]]
+    assert dots[colour(2)].get_urls() == ["#a", "#d"]

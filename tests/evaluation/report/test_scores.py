@@ -74,6 +74,16 @@ def test_cases_are_matched_by_name_and_not_by_place(sources):
     assert (cases.of(names).counts["found"] == cases.counts["found"][::-2]).all()
 
 
+def test_cases_of_a_patient_are_drawn_and_exchanged_together(sources):
+    models = [source.cases("lesion") for source in sources]
+    names = models[0].names
+    by_case, by_patient = (pair((0, 1), models, names, groups, POOLED) for groups in (names, ["a", "b", "c"] * 4))
+    assert by_case.differences["DSC", "mean"].estimate.has_interval
+    # Of three patients there are too few draws for an interval.
+    assert not any(difference.estimate.has_interval for difference in by_patient.differences.values())
+    assert by_patient.least_p == pytest.approx(2 / 2**3)
+
+
 def test_p_values_are_adjusted_for_all_pairs_each_metric_apart(sources):
     models = [source.cases("lesion") for source in sources]
     compared = pair((0, 1), models, models[0].names, models[0].names, POOLED)

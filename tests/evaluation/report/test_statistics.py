@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from nnunetv2_mamba.evaluation.report.statistics import MIN_CASES, Resampling, holm, ratio, signed_rank
+from nnunetv2_mamba.evaluation.metrics import ratio
+from nnunetv2_mamba.evaluation.report.statistics import MIN_CASES, Resampling, holm, signed_rank
 
 
 def names(number):

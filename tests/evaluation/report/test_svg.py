@@ -60,6 +60,13 @@ def test_dots_are_links_with_a_title(plot):
     assert links == {"#a": "case <a>", "#b": "case b"}
 
 
+def test_names_are_no_formulas():
+    with page_style():
+        figure = figure_of(300, 200)
+        figure.add_subplot().set_xlabel("a$x_{$")
+        assert "a$x_{$" in inline_svg(figure, "", "one")
+
+
 def test_equal_plots_are_equal_text(plot):
     assert plot("one") == plot("one")
 

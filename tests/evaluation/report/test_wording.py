@@ -20,6 +20,7 @@ from nnunetv2_mamba.evaluation.report import wording
         (12.345, "12.35"),
         (12345.6, "12,346"),
         (-0.5, "-0.500"),
+        (-0.0001, "0.000"),
         (math.inf, "∞"),
         (math.nan, wording.DASH),
         (None, wording.DASH),
