@@ -139,6 +139,9 @@ def main() -> None:
             row = [f"{values[key]:.{digits}f}" for key, digits in _COLUMNS.items()]
             rows.append((command, str(cases), *row))
     report("evaluation", {"processes": arguments.processes, "target": TARGET, "cases": results}, rows)
+    reached = results[str(arguments.cases)]["nnUNetv2_mamba evaluate"]["over_nnunet"]
+    if reached > TARGET:
+        raise SystemExit(f"{reached:.2f} times nnU-Net's time is more than the {TARGET:g} aimed at.")
 
 
 _COLUMNS = {"seconds": 1, "over_nnunet": 2, "cpu_seconds": 1, "largest_process_mib": 0}

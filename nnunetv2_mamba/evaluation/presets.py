@@ -67,7 +67,7 @@ def protocol_from(text: str) -> Protocol:
 
 
 def variations(protocol: Protocol) -> list[Protocol]:
-    """The protocol first, then others that a reviewer could as well have asked for, one decision changed at a time."""
+    """The protocol first, then others that a reviewer could as well have asked for, a decision or two changed."""
     others = [
         protocol.but(name="connectivity faces", connectivity="faces"),
         protocol.but(name="connectivity corners", connectivity="corners"),
