@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 SAMPLE_LIMIT = 4 * 2**20
+# What is imported under another name than it is installed by.
+DISTRIBUTIONS = {"PIL": "pillow", "cc3d": "connected-components-3d", "surface_distance": "surface-distance"}
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +68,7 @@ def test_every_package_that_we_import_is_required(wheel_site, checkout):
     found = (re.match(r"\s*(?:import|from) (\w+)\b(?=[\w.]* import|$| as |\.)", line) for line in lines)
     imported = {match.group(1) for match in found if match} - sys.stdlib_module_names
     assert {"torch", "nnunetv2", "numba"} <= imported
-    assert {{"PIL": "pillow"}.get(name, name) for name in imported} - {"nnunetv2_mamba"} <= required
+    assert {DISTRIBUTIONS.get(name, name) for name in imported} - {"nnunetv2_mamba"} <= required
 
 
 def test_the_installed_command_answers(wheel_installation):
