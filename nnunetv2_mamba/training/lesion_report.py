@@ -76,8 +76,8 @@ class LesionReportMixin(nnUNetTrainer):
         )
         about = {
             "folds": [self.fold],
-            "reference_folder": str(references),
-            "prediction_folder": str(folder),
+            "reference_folder": str(references.absolute()),
+            "prediction_folder": str(folder.absolute()),
             "image_folder": _images_of(self.plans_manager.dataset_name),
             "trained_on_cases": self.fold == "all",
         }
