@@ -120,18 +120,24 @@ def test_a_missing_prediction_is_drawn_as_empty(tmp_path):
     assert overlay.number == {"found": 0, "missed": 1, "right": 0, "invented": 0}
 
 
+def overlay_of(reference, prediction, folder):
+    """The only picture of the only case of a model."""
+    np.save(folder / "r.npy", reference)
+    np.save(folder / "p.npy", prediction)
+    files = [CaseFiles("a", folder / "r.npy", folder / "p.npy")]
+    evaluation = evaluate_files(files, Settings(ArrayReader(), TARGETS))
+    source = Source("model", evaluation.summary, evaluation.lesions, ArrayReader())
+    (overlay,) = view(Choice("a", (), (0,), ()), [source], TARGETS[0], Pictures()).overlays
+    return overlay
+
+
 def test_every_voxel_is_outlined_by_its_status(tmp_path):
     reference, prediction = (np.zeros((1, 10, 20), dtype=np.uint8) for _ in range(2))
     for row, column in ((2, 2), (2, 3), (7, 7)):
         reference[0, row, column] = 1
     for row, column in ((2, 3), (2, 4), (5, 15)):
         prediction[0, row, column] = 1
-    np.save(tmp_path / "r.npy", reference)
-    np.save(tmp_path / "p.npy", prediction)
-    files = [CaseFiles("a", tmp_path / "r.npy", tmp_path / "p.npy")]
-    evaluation = evaluate_files(files, Settings(ArrayReader(), TARGETS))
-    source = Source("model", evaluation.summary, evaluation.lesions, ArrayReader())
-    (overlay,) = view(Choice("a", (), (0,), ()), [source], TARGETS[0], Pictures()).overlays
+    overlay = overlay_of(reference, prediction, tmp_path)
     boxes = {}
     for kind, path in overlay.outlines.items():
         x, y = ([float(point.split(",")[axis]) for point in path.strip("MZ").split("L")] for axis in (0, 1))
@@ -150,12 +156,7 @@ def test_of_a_noisy_case_the_largest_parts_are_drawn_and_the_others_counted(tmp_
     prediction[0, ::3, ::3] = reference[0, 1, 1] = 1
     prediction[0, 50:59, 50:59] = 0
     prediction[0, 51:57, 51:57] = 1
-    np.save(tmp_path / "r.npy", reference)
-    np.save(tmp_path / "p.npy", prediction)
-    files = [CaseFiles("a", tmp_path / "r.npy", tmp_path / "p.npy")]
-    evaluation = evaluate_files(files, Settings(ArrayReader(), TARGETS))
-    source = Source("model", evaluation.summary, evaluation.lesions, ArrayReader())
-    (overlay,) = view(Choice("a", (), (0,), ()), [source], TARGETS[0], Pictures()).overlays
+    overlay = overlay_of(reference, prediction, tmp_path)
     assert overlay.outlines["invented"].count("M") == DRAWN
     assert "L51,51" in overlay.outlines["invented"].replace("M", "L")
     # An arrow is three lines; the largest needs none.
