@@ -207,7 +207,7 @@ def _kernel(factor=1.0):
     def arguments(u, delta, A, B, C, D, delta_bias, delta_softplus):
         order = torch.arange(u.shape[-1]).unsqueeze(0)
         return ScanArguments(
-            u, delta[:, None], A[None], B[:, None], C[:, None], D[None], delta_bias[None], delta_softplus, order
+            u, delta[:, None], A[None], B[:, None], C[:, None], D[None], delta_bias[None], None, delta_softplus, order
         )
 
     class SelectiveScan(torch.autograd.Function):
@@ -228,7 +228,8 @@ def _kernel(factor=1.0):
             scan = arguments(*tensors, ctx.delta_softplus)
             grads = [torch.empty_like(t) for t in tensors]
             views = (grads[0], grads[1][:, None], grads[2][None], *(g[:, None] for g in grads[3:5]))
-            ChunkedBackend().backward(scan, dy * factor, states, (*views, *(g[None] for g in grads[5:])))
+            vectors = (g[None] for g in grads[5:])
+            ChunkedBackend().backward(scan, dy * factor, states, (*views, *vectors, dy.new_empty(0)))
             return *grads, None
 
     def selective_scan_fn(u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False):

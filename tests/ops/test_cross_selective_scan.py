@@ -143,6 +143,7 @@ def test_the_op_is_registered_as_torch_asks(draw, backend, channels_last):
         delta = delta.transpose(2, 3).contiguous().transpose(2, 3)
     B, C = (inputs[name].unsqueeze(2).flatten(4) for name in "BC")
     tensors = [u, delta, inputs["A"], B, C, inputs["D"], inputs["delta_bias"]]
+    tensors.append(torch.ones_like(u))
     leaves = [t.detach().requires_grad_() for t in tensors]
     torch.library.opcheck(_grid_scan, (*leaves, True, [3, 5], [0, 1, 1, 0], True, backend))
 

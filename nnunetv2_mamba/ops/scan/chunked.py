@@ -6,10 +6,11 @@ cumulative products that a single cumsum would need, so large steps underflow to
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import silu, softplus
 
 from nnunetv2_mamba.ops.backends import Call
 from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments
+from nnunetv2_mamba.ops.scan.gate import silu_slope
 from nnunetv2_mamba.ops.scan.self_check import largest_error
 
 
@@ -18,6 +19,7 @@ class ChunkedBackend:
 
     name = "torch"
     saves_states = True
+    reads_half = False
 
     def unavailable(self, device: str) -> str | None:
         """It runs wherever torch does."""
@@ -43,19 +45,22 @@ class ChunkedBackend:
                 before = chunk.states(h)
                 after = chunk.decay * before + chunk.drive()
                 h = after[:, :, -1]
-                y[:, :, visits] += torch.einsum("bdtn,bdtn->bdt", chunk.C, after) + chunk.skip(chunk.u)
+                y[:, :, visits] += chunk.readout(after)
+        if scan.z is not None:
+            y *= silu(scan.z)
 
     def backward(self, scan: ScanArguments, dy: Tensor, states: Tensor, grads: tuple[Tensor, ...]) -> None:
         """Write all gradients; see `contract.ScanBackend`."""
         for gradient in grads:
             gradient.zero_()
-        du, ddelta, dA, dB, dC, dD, dbias = grads
+        du, ddelta, dA, dB, dC, dD, dbias, dz = grads
+        gated = dy if scan.z is None else dy * silu(scan.z)
         for k, order in enumerate(scan.orders.to(dy.device)):
             carry = dy.new_zeros(dy.shape[0], dy.shape[1], scan.A.shape[-1])
             for index, visits in reversed(list(enumerate(order.split(CHUNK)))):
                 chunk = _Chunk(scan, k, visits)
                 before = chunk.states(states[:, k, index].transpose(1, 2))
-                output = dy[:, :, visits]
+                output = gated[:, :, visits]
                 g = chunk.state_gradients(output, carry)
                 carry = chunk.decay[:, :, 0] * g[:, :, 0]
                 exponent = g * chunk.decay * before
@@ -70,6 +75,10 @@ class ChunkedBackend:
                 dC[:, k, :, :, visits] = chunk.group_sums(output.unsqueeze(-1) * after)
                 dD[k] += torch.einsum("bdt,bdt->d", output, chunk.u)
                 dbias[k] += step_gradient.sum((0, 2))
+                if scan.z is not None:
+                    dz[:, :, visits] += chunk.readout(after)
+        if scan.z is not None:
+            dz *= dy * silu_slope(scan.z)
 
 
 class _Chunk:
@@ -90,6 +99,10 @@ class _Chunk:
     def drive(self) -> Tensor:
         """What each visit adds to the state."""
         return (self.step * self.u).unsqueeze(-1) * self.B
+
+    def readout(self, after: Tensor) -> Tensor:
+        """What each visit adds to the output, from the state after it."""
+        return torch.einsum("bdtn,bdtn->bdt", self.C, after) + self.skip(self.u)
 
     def skip(self, signal: Tensor) -> Tensor | float:
         """D times a signal (batch, D, T)."""

@@ -13,7 +13,10 @@ CHUNK = 32
 
 @dataclass(frozen=True)
 class ScanArguments:
-    """Inputs of K directional scans over a flattened grid, of any strides; shapes as in `grid_scan_reference`."""
+    """Inputs of K directional scans over a flattened grid, of any strides; shapes as in `grid_scan_reference`.
+
+    All are of one dtype, float32 or float64, but for u, delta, B, C and z of a backend that reads half precision.
+    """
 
     u: Tensor
     delta: Tensor
@@ -22,6 +25,7 @@ class ScanArguments:
     C: Tensor
     D: Tensor | None
     delta_bias: Tensor | None
+    z: Tensor | None
     delta_softplus: bool
     orders: Tensor
 
@@ -31,11 +35,16 @@ class ScanBackend(Backend, Protocol):
 
     Contract of `forward(scan, y, states)`: y (batch, D, L) is written in full; states (batch, K, chunks, N, D) receives
     the state before each chunk of `CHUNK` visits, unless it has no chunks. Contract of `backward(scan, dy, states,
-    grads)`: grads (du, ddelta, dA, dB, dC, dD, ddelta_bias) are written in full, the last two whether or not D and the
-    bias exist.
+    grads)`: grads (du, ddelta, dA, dB, dC, dD, ddelta_bias, dz) are written in full, those of D and the bias whether or
+    not they exist; dz has no elements without a gate. What is written is float32, or float64 where the inputs are.
+
+    Attributes:
+        saves_states: whether the backward pass wants the states.
+        reads_half: whether u, delta, B, C and z may be float16 or bfloat16.
     """
 
     saves_states: bool
+    reads_half: bool
 
     def forward(self, scan: ScanArguments, y: Tensor, states: Tensor) -> None:
         """Write y and the states."""

@@ -19,6 +19,7 @@ class NumbaBackend:
 
     name = "numba"
     saves_states = True
+    reads_half = False
 
     def unavailable(self, device: str) -> str | None:
         """It runs on the CPU and needs a numba that imports."""

@@ -2,12 +2,13 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import silu
 
 from nnunetv2_mamba.ops.backends import Call
 from nnunetv2_mamba.ops.scan.library import grid_scan
 from nnunetv2_mamba.ops.scan.orders import AxisOrder, cyclic_axis_orders
 from nnunetv2_mamba.ops.scan.registry import REGISTRY
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 def selective_scan(
@@ -59,13 +60,12 @@ def selective_scan(
         C.unsqueeze(1),
         None if D is None else D.unsqueeze(0),
         None if delta_bias is None else delta_bias.unsqueeze(0),
+        z,
         delta_softplus,
         ((0,),),
         backend,
     )
-    if z is None:
-        return y.to(u.dtype)
-    return (y * silu(z.to(y.dtype))).to(u.dtype)
+    return y.to(u.dtype)
 
 
 def cross_selective_scan(
@@ -114,9 +114,8 @@ def cross_selective_scan(
         raise ValueError(
             f"delta has shape {tuple(delta.shape)}; with u {tuple(u.shape)} it must be (batch, K, D, *spatial)"
         )
-    y = _scan(
-        u, delta, A, B.unsqueeze(2), C.unsqueeze(2), D, delta_bias, delta_softplus, orders, backend
-    )  # fmt: skip
+    B, C = B.unsqueeze(2), C.unsqueeze(2)
+    y = _scan(u, delta, A, B, C, D, delta_bias, None, delta_softplus, orders, backend)
     return y.to(u.dtype)
 
 
@@ -128,26 +127,33 @@ def _scan(
     C: Tensor,
     D: Tensor | None,
     delta_bias: Tensor | None,
+    z: Tensor | None,
     delta_softplus: bool,
     axis_orders: tuple[AxisOrder, ...],
     backend: str | None,
 ) -> Tensor:
     """The part common to both: delta is (batch, K, D, *spatial), B and C are (batch, K, G, N, *spatial)."""
     spatial = u.shape[2:]
-    _check_shapes(u, delta, A, B, C, D, delta_bias)
-    tensors = (u, delta, A, B, C, D, delta_bias)
+    _check_shapes(u, delta, A, B, C, D, delta_bias, z)
+    tensors = (u, delta, A, B, C, D, delta_bias, z)
     double = any(t is not None and t.dtype == torch.float64 for t in tensors)
     dtype = torch.float64 if double else torch.float32
     name = _select(u.device.type, double, A.shape[-1], backend)
+    keeps_half = not double and REGISTRY.backends[name].reads_half
     save_states = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+    def wide(tensor: Tensor) -> Tensor:
+        return tensor if keeps_half and tensor.dtype in HALF else tensor.to(dtype)
+
     y = grid_scan(
-        u.to(dtype).flatten(2),
-        delta.to(dtype).flatten(3),
+        wide(u).flatten(2),
+        wide(delta).flatten(3),
         A.to(dtype),
-        B.to(dtype).flatten(4),
-        C.to(dtype).flatten(4),
+        wide(B).flatten(4),
+        wide(C).flatten(4),
         None if D is None else D.to(dtype),
         None if delta_bias is None else delta_bias.to(dtype),
+        None if z is None else wide(z).flatten(2),
         delta_softplus,
         tuple(spatial),
         axis_orders,
@@ -163,7 +169,14 @@ def _select(device: str, double: bool, d_state: int, backend: str | None) -> str
 
 
 def _check_shapes(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, delta_bias: Tensor | None
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    z: Tensor | None,
 ) -> None:
     batch, channels, spatial = u.shape[0], u.shape[1], tuple(u.shape[2:])
     directions, d_state, groups = A.shape[0], A.shape[-1], B.shape[2]
@@ -176,6 +189,7 @@ def _check_shapes(
         "C": (C, projection),
         "D": (D, vector),
         "delta_bias": (delta_bias, vector),
+        "z": (z, (batch, channels, *spatial)),
     }
     for name, (tensor, shape) in expected.items():
         if tensor is not None and tuple(tensor.shape) != shape:

@@ -17,13 +17,14 @@ def grid_scan(
     C: Tensor,
     D: Tensor | None,
     delta_bias: Tensor | None,
+    z: Tensor | None,
     delta_softplus: bool,
     spatial: tuple[int, ...],
     axis_orders: tuple[AxisOrder, ...],
     save_states: bool,
     backend: str,
 ) -> Tensor:
-    """K directional scans over a flattened grid, summed; shapes as in `reference.grid_scan_reference`.
+    """K directional scans over a flattened grid, summed and gated; shapes as in `reference.grid_scan_reference`.
 
     Args:
         u: (batch, D, L).
@@ -33,6 +34,7 @@ def grid_scan(
         C: (batch, K, G, N, L).
         D: (K, D) or None.
         delta_bias: (K, D) or None.
+        z: (batch, D, L) or None.
         delta_softplus: whether delta goes through softplus.
         spatial: grid size, L in product.
         axis_orders: see `orders.visiting_orders`.
@@ -40,13 +42,13 @@ def grid_scan(
         backend: name of an accepted backend.
 
     Returns:
-        Tensor (batch, D, L).
+        Tensor (batch, D, L) of A's dtype.
     """
     if backend == "reference":
         orders = visiting_orders(spatial, axis_orders, A.shape[0])
-        return grid_scan_reference(u, delta, A, B, C, D, delta_bias, delta_softplus, orders)
+        return grid_scan_reference(u, delta, A, B, C, D, delta_bias, z, delta_softplus, orders)
     flat = [axis for order in axis_orders for axis in order]
-    return _grid_scan(u, delta, A, B, C, D, delta_bias, delta_softplus, list(spatial), flat, save_states, backend)[0]
+    return _grid_scan(u, delta, A, B, C, D, delta_bias, z, delta_softplus, list(spatial), flat, save_states, backend)[0]
 
 
 def saved_chunks(length: int, save_states: bool, backend: str) -> int:
@@ -63,6 +65,7 @@ def _grid_scan(
     C: Tensor,
     D: Tensor | None,
     delta_bias: Tensor | None,
+    z: Tensor | None,
     delta_softplus: bool,
     spatial: list[int],
     axis_orders: list[int],
@@ -70,13 +73,13 @@ def _grid_scan(
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     y, states = _outputs(u, A, save_states, backend)
-    scan = _arguments(u, delta, A, B, C, D, delta_bias, delta_softplus, spatial, axis_orders)
+    scan = _arguments(u, delta, A, B, C, D, delta_bias, z, delta_softplus, spatial, axis_orders)
     REGISTRY.backends[backend].forward(scan, y, states)
     return y, states
 
 
 @_grid_scan.register_fake
-def _(u, delta, A, B, C, D, delta_bias, delta_softplus, spatial, axis_orders, save_states, backend):
+def _(u, delta, A, B, C, D, delta_bias, z, delta_softplus, spatial, axis_orders, save_states, backend):
     return _outputs(u, A, save_states, backend)
 
 
@@ -91,20 +94,21 @@ def _grid_scan_backward(
     C: Tensor,
     D: Tensor | None,
     delta_bias: Tensor | None,
+    z: Tensor | None,
     delta_softplus: bool,
     spatial: list[int],
     axis_orders: list[int],
     backend: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    grads = _gradients(u, delta, A, B, C)
-    scan = _arguments(u, delta, A, B, C, D, delta_bias, delta_softplus, spatial, axis_orders)
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    grads = _gradients(u, delta, A, B, C, z)
+    scan = _arguments(u, delta, A, B, C, D, delta_bias, z, delta_softplus, spatial, axis_orders)
     REGISTRY.backends[backend].backward(scan, dy, states, grads)
     return grads
 
 
 @_grid_scan_backward.register_fake
-def _(dy, states, u, delta, A, B, C, D, delta_bias, delta_softplus, spatial, axis_orders, backend):
-    return _gradients(u, delta, A, B, C)
+def _(dy, states, u, delta, A, B, C, D, delta_bias, z, delta_softplus, spatial, axis_orders, backend):
+    return _gradients(u, delta, A, B, C, z)
 
 
 def _setup_context(ctx, inputs, output) -> None:
@@ -112,39 +116,41 @@ def _setup_context(ctx, inputs, output) -> None:
     ctx.save_for_backward(output[1], *tensors)
     ctx.set_materialize_grads(False)
     ctx.static = (delta_softplus, spatial, axis_orders, backend)
-    ctx.has_D, ctx.has_bias = tensors[5] is not None, tensors[6] is not None
 
 
 def _backward(ctx, dy: Tensor | None, dstates: Tensor | None):
     if dy is None:
-        return (None,) * 12
-    du, ddelta, dA, dB, dC, dD, dbias = _grid_scan_backward(dy, *ctx.saved_tensors, *ctx.static)
-    return du, ddelta, dA, dB, dC, dD if ctx.has_D else None, dbias if ctx.has_bias else None, *(None,) * 5
+        return (None,) * 13
+    _, *tensors = ctx.saved_tensors
+    grads = _grid_scan_backward(dy, *ctx.saved_tensors, *ctx.static)
+    cast = (None if t is None else grad.to(t.dtype) for t, grad in zip(tensors, grads, strict=True))
+    return *cast, *(None,) * 5
 
 
 _grid_scan.register_autograd(_backward, setup_context=_setup_context)
 
 
-def _arguments(u, delta, A, B, C, D, delta_bias, delta_softplus, spatial, axis_orders) -> ScanArguments:
+def _arguments(u, delta, A, B, C, D, delta_bias, z, delta_softplus, spatial, axis_orders) -> ScanArguments:
     orders = visiting_orders(tuple(spatial), unflatten_axis_orders(axis_orders, len(spatial)), A.shape[0])
-    return ScanArguments(u, delta, A, B, C, D, delta_bias, delta_softplus, orders)
+    return ScanArguments(u, delta, A, B, C, D, delta_bias, z, delta_softplus, orders)
 
 
 def _outputs(u: Tensor, A: Tensor, save_states: bool, backend: str) -> tuple[Tensor, Tensor]:
     directions, channels, d_state = A.shape
     chunks = saved_chunks(u.shape[-1], save_states, backend)
-    return torch.empty_like(u), u.new_empty(u.shape[0], directions, chunks, d_state, channels)
+    return torch.empty_like(u, dtype=A.dtype), A.new_empty(u.shape[0], directions, chunks, d_state, channels)
 
 
-def _gradients(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, ...]:
+def _gradients(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, z: Tensor | None) -> tuple[Tensor, ...]:
     # B and C are laid out with N fastest, the way kernels read them, whatever the layout they came in.
-    dB, dC = (t.new_empty(t.movedim(-1, -2).shape).movedim(-1, -2) for t in (B, C))
+    dB, dC = (A.new_empty(t.movedim(-1, -2).shape).movedim(-1, -2) for t in (B, C))
     return (
-        torch.empty_like(u),
-        torch.empty_like(delta),
+        torch.empty_like(u, dtype=A.dtype),
+        torch.empty_like(delta, dtype=A.dtype),
         torch.empty_like(A, memory_format=torch.contiguous_format),
         dB,
         dC,
         A.new_empty(A.shape[:2]),
         A.new_empty(A.shape[:2]),
+        A.new_empty(0) if z is None else torch.empty_like(z, dtype=A.dtype),
     )

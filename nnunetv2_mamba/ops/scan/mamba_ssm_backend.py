@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import silu
 
 from nnunetv2_mamba.ops.backends import BackendError, Call
 from nnunetv2_mamba.ops.scan.contract import ScanArguments
+from nnunetv2_mamba.ops.scan.gate import silu_slope
 from nnunetv2_mamba.ops.scan.self_check import largest_error
 
 _MODULE = "mamba_ssm.ops.selective_scan_interface"
@@ -22,6 +24,7 @@ class MambaSsmBackend:
 
     name = "mamba_ssm"
     saves_states = False
+    reads_half = False
 
     def unavailable(self, device: str) -> str | None:
         """Needs a CUDA device and an importable package; a broken build is a reason, not an error."""
@@ -52,17 +55,20 @@ class MambaSsmBackend:
             u, delta, A, B, C, D, bias = _sequences(scan, orders)
             sequences = _kernel()(u, delta, A, B, C, D, None, bias, scan.delta_softplus)
         _merge(sequences, orders, y)
+        if scan.z is not None:
+            y *= silu(scan.z)
 
     def backward(self, scan: ScanArguments, dy: Tensor, states: Tensor, grads: tuple[Tensor, ...]) -> None:
         """Write all gradients; see `contract.ScanBackend`."""
         orders = scan.orders.to(dy.device)
+        gated = dy if scan.z is None else dy * silu(scan.z)
         with torch.enable_grad():
             leaves = [tensor.detach().requires_grad_() for tensor in _sequences(scan, orders)]
             u, delta, A, B, C, D, bias = leaves
             sequences = _kernel()(u, delta, A, B, C, D, None, bias, scan.delta_softplus)
-            dy_sequences = torch.cat([dy[:, :, order] for order in orders], 1)
+            dy_sequences = torch.cat([gated[:, :, order] for order in orders], 1)
             gathered = torch.autograd.grad(sequences, leaves, dy_sequences)
-        du, ddelta, dA, dB, dC, dD, dbias = grads
+        du, ddelta, dA, dB, dC, dD, dbias, dz = grads
         _merge(gathered[0], orders, du)
         for target, gradient in ((ddelta, gathered[1]), (dB, gathered[3]), (dC, gathered[4])):
             rows = gradient.unflatten(1, (len(orders), -1))
@@ -70,6 +76,9 @@ class MambaSsmBackend:
                 target[:, k][..., order] = rows[:, k]
         for target, gradient in ((dA, gathered[2]), (dD, gathered[5]), (dbias, gathered[6])):
             target.copy_(gradient.view_as(target))
+        if scan.z is not None:
+            _merge(sequences.detach(), orders, dz)
+            dz *= dy * silu_slope(scan.z)
 
 
 def _kernel() -> Callable[..., Tensor]:

@@ -5,7 +5,7 @@ Every fast backend is tested against this file, which is therefore written to be
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import silu, softplus
 
 from nnunetv2_mamba.ops.backends import Call
 from nnunetv2_mamba.ops.scan.contract import ScanArguments
@@ -19,10 +19,11 @@ def grid_scan_reference(
     C: Tensor,
     D: Tensor | None,
     delta_bias: Tensor | None,
+    z: Tensor | None,
     delta_softplus: bool,
     orders: Tensor,
 ) -> Tensor:
-    """K selective scans over one grid, each visiting the positions in its own order, summed.
+    """K selective scans over one grid, each visiting the positions in its own order, summed and gated.
 
     With a = exp(delta * A), direction k computes h <- a * h + (delta * u) B and y = <C, h> + D u (Mamba, eq. 2 with the
     Euler step for B); everything is indexed by grid position, whatever the order of the visits.
@@ -35,6 +36,7 @@ def grid_scan_reference(
         C: output projection (batch, K, G, N, L).
         D: skip weight (K, D) or None.
         delta_bias: added to delta (K, D) or None.
+        z: gate (batch, D, L) or None; its SiLU multiplies the sum.
         delta_softplus: whether delta goes through softplus.
         orders: positions in the order of their visits (K, L).
 
@@ -61,7 +63,7 @@ def grid_scan_reference(
         y = y.index_add(2, torch.tensor(order, device=u.device), torch.stack(visited, dim=-1))
         if D is not None:
             y = y + D[k, :, None] * u
-    return y
+    return y if z is None else y * silu(z)
 
 
 class ReferenceBackend:
@@ -69,6 +71,7 @@ class ReferenceBackend:
 
     name = "reference"
     saves_states = False
+    reads_half = False
 
     def unavailable(self, device: str) -> str | None:
         """It runs wherever torch does."""
@@ -84,11 +87,7 @@ class ReferenceBackend:
 
     def forward(self, scan: ScanArguments, y: Tensor, states: Tensor) -> None:
         """Write y; see `contract.ScanBackend`."""
-        y.copy_(
-            grid_scan_reference(
-                scan.u, scan.delta, scan.A, scan.B, scan.C, scan.D, scan.delta_bias, scan.delta_softplus, scan.orders
-            )
-        )
+        y.copy_(grid_scan_reference(**vars(scan)))
 
     def backward(self, scan: ScanArguments, dy: Tensor, states: Tensor, grads: tuple[Tensor, ...]) -> None:
         """Autograd's part."""

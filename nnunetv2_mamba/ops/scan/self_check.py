@@ -45,14 +45,14 @@ def _error(
         draw(batch, directions, groups, d_state, length),
         draw(directions, channels),
         draw(directions, channels),
+        draw(batch, length, channels).transpose(1, 2),
     )
     dy = draw(batch, length, channels).transpose(1, 2)
-    u, delta, A, B, C, D, bias = leaves = tuple(tensor.clone().requires_grad_() for tensor in tensors)
-    expected = grid_scan_reference(u, delta, A, B, C, D, bias, True, orders)
+    leaves = tuple(tensor.clone().requires_grad_() for tensor in tensors)
+    expected = grid_scan_reference(*leaves, True, orders)
     gradients = torch.autograd.grad(expected, leaves, dy)
     tensors, dy = tuple(tensor.to(device) for tensor in tensors), dy.to(device)
-    u, delta, A, B, C, D, bias = tensors
-    scan = ScanArguments(u, delta, A, B, C, D, bias, True, orders)
+    scan = ScanArguments(*tensors, True, orders)
     chunks = -(-length // CHUNK) if backend.saves_states else 0
     y, states = torch.empty_like(dy), dy.new_empty(batch, directions, chunks, d_state, channels)
     backend.forward(scan, y, states)
