@@ -58,12 +58,23 @@ class NumbaBackend:
 
         _run(share, _shares(scan, LANES)[0])
         layout.finish()
+        if scan.z is not None:
+            y *= torch.nn.functional.silu(scan.z)
 
     def backward(self, scan: ScanArguments, dy: Tensor, states: Tensor, grads: tuple[Tensor, ...]) -> None:
         """Write all gradients; see `contract.ScanBackend`."""
         from nnunetv2_mamba.ops.scan.numba_kernels import LANES, scan_backward
 
-        du, ddelta, dA, dB, dC, dD, dbias = grads
+        du, ddelta, dA, dB, dC, dD, dbias, dz = grads
+        if scan.z is not None:
+            from dataclasses import replace
+
+            from nnunetv2_mamba.ops.scan.gate import silu_slope
+
+            y = torch.empty_like(dy)
+            self.forward(replace(scan, z=None), y, states[:, :, :0])
+            torch.mul(dy * y, silu_slope(scan.z), out=dz)
+            dy = dy * torch.nn.functional.silu(scan.z)
         shares, parts = _shares(scan, LANES)
         layout = _Layout(scan.delta)
         u, delta, dy_view = layout.read(scan.u), layout.read(scan.delta), layout.read(dy)
