@@ -3,8 +3,8 @@
 import numpy as np
 from numba import njit
 
-from nnunetv2_mamba.ops.scan.numba_lanes import LANES, load, store, total
-from nnunetv2_mamba.ops.scan.numba_math import exp2, softplus_and_slope
+from nnunetv2_mamba.ops.scan.numba_lanes import LANES, add_folded, half_total, load, store
+from nnunetv2_mamba.ops.scan.numba_math import exp2, sigmoid, softplus, softplus_and_slope
 
 
 @njit
@@ -22,9 +22,18 @@ def _softplus_rows(values, results, slopes):
 
 
 @njit
-def _totals(values, results):
+def _one_by_one(values, results, slopes):
     for row in range(values.shape[0]):
-        results[row] = total(load(values, row))
+        store(results, row, softplus(load(values, row)))
+        store(slopes, row, sigmoid(load(values, row)))
+
+
+@njit
+def _half_totals(values, sums, totals):
+    for row in range(0, values.shape[0], 2):
+        add_folded(sums, row // 2, load(values, row), load(values, row + 1))
+        totals[row] += half_total(sums, row // 2, 0)
+        totals[row + 1] += half_total(sums, row // 2, 1)
 
 
 def _rows(values):
@@ -39,15 +48,16 @@ def test_exp2_is_accurate_to_the_last_bits():
     assert np.abs(results / np.exp2(values.astype(np.float64)) - 1).max() < 2e-7
 
 
-def test_exp2_is_clamped_and_passes_nan_on():
+def test_exp2_at_the_ends():
     values = np.zeros((1, LANES), np.float32)
-    values[0, :4] = -1e9, 1e9, np.nan, 0
+    values[0, :7] = -1e9, 1e9, np.nan, 0, -np.float32(3e38), np.float32(3e38), -1e-30
     results = np.empty_like(values)
     _exp2_rows(values, results)
-    assert 0 < results[0, 0] < 1e-37
-    assert np.isfinite(results[0, 1])
+    assert (0 <= results[0, [0, 4]]).all()
+    assert (results[0, [0, 4]] < 2e-38).all()
+    assert (results[0, [1, 5]] > 1e38).all()
     assert np.isnan(results[0, 2])
-    assert results[0, 3] == 1
+    assert (results[0, [3, 6]] == 1).all()
 
 
 def test_softplus_and_its_slope_are_relatively_accurate():
@@ -60,8 +70,16 @@ def test_softplus_and_its_slope_are_relatively_accurate():
     assert (np.abs(slopes * (1 + np.exp(-exact)) - 1) < rounding).all()
 
 
-def test_total_adds_all_lanes():
-    values = np.arange(3 * LANES, dtype=np.float32).reshape(3, LANES)
-    results = np.empty(3, np.float32)
-    _totals(values, results)
-    assert results.tolist() == values.sum(1).tolist()
+def test_softplus_and_sigmoid_alone_are_the_same_numbers():
+    values = _rows(np.linspace(-60, 60, 1000))
+    expected, found = np.empty((2, *values.shape), np.float32), np.empty((2, *values.shape), np.float32)
+    _softplus_rows(values, *expected)
+    _one_by_one(values, *found)
+    np.testing.assert_array_equal(expected, found)
+
+
+def test_half_totals_are_sums_of_what_was_folded():
+    values = np.arange(6 * LANES, dtype=np.float32).reshape(6, LANES)
+    sums, totals = np.ones((3, LANES), np.float32), np.zeros(6, np.float32)
+    _half_totals(values, sums, totals)
+    assert totals.tolist() == (values.sum(1) + LANES // 2).tolist()

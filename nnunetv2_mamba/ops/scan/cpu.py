@@ -41,10 +41,13 @@ class NumbaBackend:
 
     def forward(self, scan: ScanArguments, y: Tensor, states: Tensor) -> None:
         """Scan every direction of every sample; see `contract.ScanBackend`."""
-        from nnunetv2_mamba.ops.scan.numba_kernels import LANES, LOG2E, scan_forward
+        from nnunetv2_mamba.ops.scan.numba_forward import LANES, scan_forward
+        from nnunetv2_mamba.ops.scan.numba_math import LOG2E
 
         layout = _Layout(scan.delta)
         u, delta, y_view = layout.read(scan.u), layout.read(scan.delta), layout.write(y)
+        gated = scan.z is not None
+        z = layout.read(scan.z) if gated else u
         A2, B, C, D, bias = _parameters(scan)
         A2 = A2 * LOG2E
         orders, saved = scan.orders.numpy(), states.numpy()
@@ -53,32 +56,23 @@ class NumbaBackend:
             for k, order in enumerate(orders):
                 scan_forward(
                     u[sample], delta[sample, k], A2[k], B[sample, k, group], C[sample, k, group], D[k], bias[k],
-                    scan.delta_softplus, order, begin, end, k > 0, y_view[sample], saved[sample, k],
+                    z[sample], gated, scan.delta_softplus, order, begin, end, k > 0, y_view[sample], saved[sample, k],
                 )  # fmt: skip
 
         _run(share, _shares(scan, LANES)[0])
         layout.finish()
-        if scan.z is not None:
-            y *= torch.nn.functional.silu(scan.z)
 
     def backward(self, scan: ScanArguments, dy: Tensor, states: Tensor, grads: tuple[Tensor, ...]) -> None:
         """Write all gradients; see `contract.ScanBackend`."""
-        from nnunetv2_mamba.ops.scan.numba_kernels import LANES, scan_backward
+        from nnunetv2_mamba.ops.scan.numba_backward import LANES, scan_backward
 
         du, ddelta, dA, dB, dC, dD, dbias, dz = grads
-        if scan.z is not None:
-            from dataclasses import replace
-
-            from nnunetv2_mamba.ops.scan.gate import silu_slope
-
-            y = torch.empty_like(dy)
-            self.forward(replace(scan, z=None), y, states[:, :, :0])
-            torch.mul(dy * y, silu_slope(scan.z), out=dz)
-            dy = dy * torch.nn.functional.silu(scan.z)
         shares, parts = _shares(scan, LANES)
         layout = _Layout(scan.delta)
         u, delta, dy_view = layout.read(scan.u), layout.read(scan.delta), layout.read(dy)
         du_view, ddelta_view = layout.write(du), layout.write(ddelta)
+        gated = scan.z is not None
+        z, dz_view = (layout.read(scan.z), layout.write(dz)) if gated else (u, du_view)
         A, B, C, D, bias = _parameters(scan)
         orders, saved = scan.orders.numpy(), states.numpy()
         # Threads that share a sample add to dB and dC of their own, summed below in an order that is always the same.
@@ -91,9 +85,10 @@ class NumbaBackend:
             for k, order in enumerate(orders):
                 scan_backward(
                     dy_view[sample], saved[sample, k], u[sample], delta[sample, k], A[k], B[sample, k, group],
-                    C[sample, k, group], D[k], bias[k], scan.delta_softplus, order, begin, end, k > 0,
+                    C[sample, k, group], D[k], bias[k], z[sample], gated, scan.delta_softplus, order, begin, end, k > 0,
                     du_view[sample], ddelta_view[sample, k], samples_A[sample, k], parts_B[part, sample, k, group],
                     parts_C[part, sample, k, group], samples_D[sample, k], samples_bias[sample, k],
+                    dz_view[sample],
                 )  # fmt: skip
 
         _run(share, shares)

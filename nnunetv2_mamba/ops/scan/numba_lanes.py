@@ -8,18 +8,22 @@ values there is nothing to decide, and a state stays in registers.
 """
 
 import operator
-from functools import partial
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, overload, register_model
 
-LANES = 16
-"""One AVX-512 register, two of AVX2, four of SSE or NEON."""
+HAS_AVX512 = "+avx512f" in (config.CPU_FEATURES or get_host_cpu_features()).split(",")
+LANES = 16 if HAS_AVX512 else 8
+"""One register of AVX-512 or AVX2, two of SSE or NEON."""
 
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _INTEGERS = ir.VectorType(ir.IntType(32), LANES)
+_HALF = LANES // 2
+_PREFETCH = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), *[ir.IntType(32)] * 3])
+_CURRENT_ROUNDING = 4  # of _MM_FROUND_CUR_DIRECTION
 
 
 class LanesType(types.Type):
@@ -38,7 +42,8 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, _VECTOR)
 
 
-def _element(context, builder, array_type, array, row):
+def element(context, builder, array_type, array, row):
+    """Where a row of a C-contiguous float32 array (rows, LANES) begins, as a pointer to lanes."""
     data = context.make_array(array_type)(context, builder, array).data
     first = builder.gep(data, [builder.mul(row, ir.Constant(row.type, LANES))])
     return builder.bitcast(first, _VECTOR.as_pointer())
@@ -49,7 +54,7 @@ def load(typingctx, tile, row):
     """Row of a C-contiguous float32 array (rows, LANES)."""
 
     def codegen(context, builder, signature, arguments):
-        return builder.load(_element(context, builder, signature.args[0], *arguments), align=4)
+        return builder.load(element(context, builder, signature.args[0], *arguments), align=4)
 
     return lanes(tile, types.intp), codegen
 
@@ -60,13 +65,14 @@ def store(typingctx, tile, row, value):
 
     def codegen(context, builder, signature, arguments):
         array, index, vector = arguments
-        builder.store(vector, _element(context, builder, signature.args[0], array, index), align=4)
+        builder.store(vector, element(context, builder, signature.args[0], array, index), align=4)
         return context.get_dummy_value()
 
     return types.void(tile, types.intp, lanes), codegen
 
 
-def _position(context, builder, array_type, array, row, column):
+def position(context, builder, array_type, array, row, column):
+    """Where an element of a float32 matrix is, as a pointer to lanes."""
     view = context.make_array(array_type)(context, builder, array)
     element = cgutils.get_item_pointer(context, builder, array_type, view, [row, column], wraparound=False)
     return builder.bitcast(element, _VECTOR.as_pointer())
@@ -77,7 +83,7 @@ def load_at(typingctx, array, row, column):
     """LANES neighbours in a row of any float32 matrix whose columns are contiguous."""
 
     def codegen(context, builder, signature, arguments):
-        return builder.load(_position(context, builder, signature.args[0], *arguments), align=4)
+        return builder.load(position(context, builder, signature.args[0], *arguments), align=4)
 
     return lanes(array, types.intp, types.intp), codegen
 
@@ -88,63 +94,29 @@ def store_at(typingctx, array, row, column, value):
 
     def codegen(context, builder, signature, arguments):
         *place, vector = arguments
-        builder.store(vector, _position(context, builder, signature.args[0], *place), align=4)
+        builder.store(vector, position(context, builder, signature.args[0], *place), align=4)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp, lanes), codegen
 
 
 @intrinsic
-def load_transposed(typingctx, source, row, column, tile, start):
-    """Tile rows from ``start`` on: LANES rows and columns of a float32 matrix whose rows are contiguous the other way.
-
-    The matrix is indexed [row, column] and neighbours in a column are neighbours in memory.
-    """
+def prefetch(typingctx, array, row, column):
+    """Ask for an element of a matrix, and what lies beside it, to be brought near."""
 
     def codegen(context, builder, signature, arguments):
-        matrix, row, column, tile, start = arguments
-        place = partial(_position, context, builder, signature.args[0], matrix, row)
-        columns = [builder.load(place(_plus(builder, column, lane)), align=4) for lane in range(LANES)]
-        for step, vector in enumerate(_transposed(builder, columns)):
-            target = _element(context, builder, signature.args[3], tile, _plus(builder, start, step))
-            builder.store(vector, target, align=4)
+        byte = builder.bitcast(position(context, builder, signature.args[0], *arguments), ir.IntType(8).as_pointer())
+        function = builder.module.declare_intrinsic("llvm.prefetch", [byte.type], _PREFETCH)
+        builder.call(function, [byte, *(ir.Constant(ir.IntType(32), number) for number in (0, 3, 1))])
         return context.get_dummy_value()
 
-    return types.void(source, types.intp, types.intp, tile, types.intp), codegen
+    return types.void(array, types.intp, types.intp), codegen
 
 
-@intrinsic
-def add_transposed(typingctx, tile, start, accumulate, target, row, column):
-    """Undo `load_transposed`: tile rows from ``start`` on overwrite the block of the matrix, or are added to it."""
-
-    def codegen(context, builder, signature, arguments):
-        tile, start, accumulate, matrix, row, column = arguments
-        steps = (_element(context, builder, signature.args[0], tile, _plus(builder, start, t)) for t in range(LANES))
-        zeros = ir.Constant(_VECTOR, [0.0] * LANES)
-        for lane, vector in enumerate(_transposed(builder, [builder.load(step, align=4) for step in steps])):
-            place = _position(context, builder, signature.args[3], matrix, row, _plus(builder, column, lane))
-            before = builder.select(accumulate, builder.load(place, align=4), zeros)
-            builder.store(builder.fadd(vector, before), place, align=4)
-        return context.get_dummy_value()
-
-    return types.void(tile, types.intp, types.boolean, target, types.intp, types.intp), codegen
-
-
-def _plus(builder, index, offset: int):
-    return builder.add(index, ir.Constant(index.type, offset))
-
-
-def _transposed(builder, rows: list) -> list:
-    """Transpose LANES vectors in registers: exchange ever larger blocks across the diagonal."""
-    rows = list(rows)
-    for distance in (1 << bit for bit in range(LANES.bit_length() - 1)):
-        lower = [lane if not lane & distance else LANES + (lane ^ distance) for lane in range(LANES)]
-        upper = [lane ^ distance if not lane & distance else LANES + lane for lane in range(LANES)]
-        masks = [ir.Constant(_INTEGERS, lower), ir.Constant(_INTEGERS, upper)]
-        for row in (row for row in range(LANES) if not row & distance):
-            pair = rows[row], rows[row | distance]
-            rows[row], rows[row | distance] = (builder.shuffle_vector(*pair, mask) for mask in masks)
-    return rows
+def _in_every_lane(builder, scalar):
+    undefined = ir.Constant(_VECTOR, ir.Undefined)
+    single = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(single, undefined, ir.Constant(_INTEGERS, [0] * LANES))
 
 
 @intrinsic
@@ -152,26 +124,51 @@ def splat(typingctx, scalar):
     """The same float32 number in every lane."""
 
     def codegen(context, builder, signature, arguments):
-        single = builder.insert_element(
-            ir.Constant(_VECTOR, ir.Undefined), arguments[0], ir.Constant(ir.IntType(32), 0)
-        )
-        zeros = ir.Constant(_INTEGERS, [0] * LANES)
-        return builder.shuffle_vector(single, ir.Constant(_VECTOR, ir.Undefined), zeros)
+        return _in_every_lane(builder, arguments[0])
 
     return lanes(types.float32), codegen
 
 
 @intrinsic
-def total(typingctx, value):
-    """Sum over the lanes, in an order that LLVM may choose."""
+def splat_at(typingctx, numbers, index):
+    """One number of a contiguous float32 vector in every lane."""
 
     def codegen(context, builder, signature, arguments):
-        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), _VECTOR])
-        name = f"llvm.vector.reduce.fadd.v{LANES}f32"
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
-        return builder.call(function, [ir.Constant(ir.FloatType(), 0.0), arguments[0]], fastmath=("reassoc",))
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return _in_every_lane(builder, builder.load(builder.gep(data, [arguments[1]])))
 
-    return types.float32(lanes), codegen
+    return lanes(numbers, types.intp), codegen
+
+
+@intrinsic
+def add_folded(typingctx, tile, row, first, second):
+    """Add two vectors to a row, each folded to half as many sums: those of the first lie before those of the second."""
+
+    def codegen(context, builder, signature, arguments):
+        array, index, *pair = arguments
+        masks = [[*range(start, start + _HALF), *range(LANES + start, LANES + start + _HALF)] for start in (0, _HALF)]
+        halves = [builder.shuffle_vector(*pair, ir.Constant(_INTEGERS, mask)) for mask in masks]
+        place = element(context, builder, signature.args[0], array, index)
+        builder.store(builder.fadd(builder.load(place, align=4), builder.fadd(*halves)), place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(tile, types.intp, lanes, lanes), codegen
+
+
+@intrinsic
+def half_total(typingctx, tile, row, half):
+    """Sum over the first (0) or second (1) half of a row, in an order that LLVM may choose but never changes."""
+
+    def codegen(context, builder, signature, arguments):
+        array, index, half = arguments
+        lower = element(context, builder, signature.args[0], array, index)
+        part = builder.bitcast(lower, ir.VectorType(ir.FloatType(), _HALF).as_pointer())
+        vector = builder.load(builder.gep(part, [half]), align=4)
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), vector.type])
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{_HALF}f32")
+        return builder.call(function, [ir.Constant(ir.FloatType(), 0.0), vector], fastmath=("reassoc",))
+
+    return types.float32(tile, types.intp, types.intp), codegen
 
 
 @intrinsic
@@ -180,16 +177,6 @@ def greater(typingctx, a, b):
 
     def codegen(context, builder, signature, arguments):
         return builder.select(builder.fcmp_ordered("<", *arguments), arguments[1], arguments[0])
-
-    return lanes(lanes, lanes), codegen
-
-
-@intrinsic
-def smaller(typingctx, a, b):
-    """The smaller of both; lanes of a that are not a number stay so."""
-
-    def codegen(context, builder, signature, arguments):
-        return builder.select(builder.fcmp_ordered(">", *arguments), arguments[1], arguments[0])
 
     return lanes(lanes, lanes), codegen
 
@@ -206,15 +193,40 @@ def where_positive(typingctx, condition, yes, no):
 
 
 @intrinsic
-def shift_exponent(typingctx, value, rounded):
-    """Product of value and 2**i, with i the integers in the low bits of ``rounded``; it must be a normal number."""
+def nearest_integer(typingctx, value):
+    """Rounded to the nearest whole number, as a float32."""
 
     def codegen(context, builder, signature, arguments):
-        value, rounded = (builder.bitcast(argument, _INTEGERS) for argument in arguments)
-        exponent = builder.shl(rounded, ir.Constant(_INTEGERS, [23] * LANES))
-        return builder.bitcast(builder.add(value, exponent), _VECTOR)
+        kind = ir.FunctionType(_VECTOR, [_VECTOR])
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.rint.v{LANES}f32")
+        return builder.call(function, arguments)
 
-    return lanes(lanes, lanes), codegen
+    return lanes(lanes), codegen
+
+
+@intrinsic
+def times_power_of_two(typingctx, value, exponent):
+    """Product of a value and 2**exponent, a whole number in float32 and of any size.
+
+    AVX-512 has an instruction for it. Elsewhere exponents beyond -126 and 127 count as these. Not a number stays so.
+    """
+
+    def scaled(context, builder, signature, arguments):
+        mask, rounding = ir.IntType(16), ir.IntType(32)
+        kind = ir.FunctionType(_VECTOR, [_VECTOR, _VECTOR, _VECTOR, mask, rounding])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.mask.scalef.ps.512")
+        return builder.call(function, [*arguments, arguments[0], mask(0xFFFF), rounding(_CURRENT_ROUNDING)])
+
+    def multiplied(context, builder, signature, arguments):
+        value, exponent = arguments
+        lowest, highest = (ir.Constant(_VECTOR, [bound] * LANES) for bound in (-126.0, 127.0))
+        exponent = builder.select(builder.fcmp_ordered(">", exponent, lowest), exponent, lowest)
+        exponent = builder.select(builder.fcmp_ordered("<", exponent, highest), exponent, highest)
+        bits = builder.add(builder.fptosi(exponent, _INTEGERS), ir.Constant(_INTEGERS, [127] * LANES))
+        power = builder.bitcast(builder.shl(bits, ir.Constant(_INTEGERS, [23] * LANES)), _VECTOR)
+        return builder.fmul(value, power)
+
+    return lanes(lanes, lanes), scaled if HAS_AVX512 else multiplied
 
 
 def _arithmetic(symbol, instruction: str) -> None:
