@@ -1,7 +1,7 @@
 """CPU kernel of the scan's gradients: recomputed chunk by chunk from the saved states, last chunk first.
 
-Lanes, tiles and chunks are those of the forward kernel; two states are taken at a time. Sums over channels (dB, dC) stay
-folded to half a vector until all channels of a chunk have added to them.
+Lanes, tiles and chunks are those of the forward kernel; two states are taken at a time. Sums over channels (dB, dC)
+stay folded to half a vector until all channels of a chunk have added to them.
 """
 
 import numpy as np

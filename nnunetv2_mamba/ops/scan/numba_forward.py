@@ -85,8 +85,8 @@ def _prepare(tiles, bias, skip, use_softplus):
 @njit
 def _advance(tiles, A2, lane, coefficients, length, h):
     for n in range(0, A2.shape[0], STATES):
-        a0, a1, a2, a3 = load_at(A2, n, lane), load_at(A2, n + 1, lane), load_at(A2, n + 2, lane), load_at(A2, n + 3, lane)
-        h0, h1, h2, h3 = load_at(h, n, lane), load_at(h, n + 1, lane), load_at(h, n + 2, lane), load_at(h, n + 3, lane)
+        a0, a1, a2, a3 = _four_rows(A2, n, lane)
+        h0, h1, h2, h3 = _four_rows(h, n, lane)
         for t in range(length):
             step, drive, y = load(tiles, _STEPS + t), load(tiles, _DRIVE + t), load(tiles, _Y + t)
             b = 2 * (n * CHUNK + t * STATES)
@@ -99,6 +99,16 @@ def _advance(tiles, A2, lane, coefficients, length, h):
         store_at(h, n + 1, lane, h1)
         store_at(h, n + 2, lane, h2)
         store_at(h, n + 3, lane, h3)
+
+
+@njit
+def _four_rows(matrix, row, lane):
+    return (
+        load_at(matrix, row, lane),
+        load_at(matrix, row + 1, lane),
+        load_at(matrix, row + 2, lane),
+        load_at(matrix, row + 3, lane),
+    )
 
 
 @njit

@@ -17,8 +17,7 @@ _Q = tuple(_F(c) for c in (0.69314698, 0.24022242, 0.05550734, 0.0096715, 0.0013
 
 # log(1 + e) = e p(e) for 0 <= e <= 1, interpolated at Chebyshev's points; relative error 5e-9.
 _P = tuple(
-    _F(c)
-    for c in Chebyshev.interpolate(lambda e: np.log1p(e) / e, 9, domain=[0, 1]).convert(kind=Polynomial).coef
+    _F(c) for c in Chebyshev.interpolate(lambda e: np.log1p(e) / e, 9, domain=[0, 1]).convert(kind=Polynomial).coef
 )
 
 

@@ -1,5 +1,7 @@
 """What a backend must show before its first use: the reference's numbers on a small grid and on a long one."""
 
+from math import isnan, nan
+
 import torch
 from torch import Tensor
 
@@ -20,9 +22,13 @@ def largest_error(backend: ScanBackend, device: str) -> float:
     Args:
         backend: implementation to be checked.
         device: torch device type to check it on.
+
+    Returns:
+        The error; not a number where a result is not.
     """
     cases = _CASES if device == "cpu" else _CASES + _DEVICE_CASES
-    return max(_error(backend, device, *case) for case in cases)
+    errors = [_error(backend, device, *case) for case in cases]
+    return nan if any(map(isnan, errors)) else max(errors)
 
 
 def _error(
@@ -49,15 +55,17 @@ def _error(
     )
     dy = draw(batch, length, channels).transpose(1, 2)
     leaves = tuple(tensor.clone().requires_grad_() for tensor in tensors)
-    expected = grid_scan_reference(*leaves, True, orders)
+    expected = grid_scan_reference(**vars(ScanArguments(*leaves, True, orders)))
     gradients = torch.autograd.grad(expected, leaves, dy)
     tensors, dy = tuple(tensor.to(device) for tensor in tensors), dy.to(device)
     scan = ScanArguments(*tensors, True, orders)
     chunks = -(-length // CHUNK) if backend.saves_states else 0
-    y, states = torch.empty_like(dy), dy.new_empty(batch, directions, chunks, d_state, channels)
+    # What nobody writes must not pass for a zero.
+    y, states = torch.full_like(dy, nan), dy.new_full((batch, directions, chunks, d_state, channels), nan)
     backend.forward(scan, y, states)
-    found = [torch.empty_like(tensor) for tensor in tensors]
-    found[3:5] = [torch.empty_like(t.transpose(-1, -2)).transpose(-1, -2) for t in tensors[3:5]]
+    found = [torch.full_like(tensor, nan) for tensor in tensors]
+    found[3:5] = [torch.full_like(t.transpose(-1, -2), nan).transpose(-1, -2) for t in tensors[3:5]]
     backend.backward(scan, dy, states, tuple(found))
     pairs = zip((expected.detach(), *gradients), (y, *found), strict=True)
-    return max(float((want - have.cpu()).abs().max() / want.abs().max()) for want, have in pairs)
+    errors = [float((want - have.cpu()).abs().max() / want.abs().max()) for want, have in pairs]
+    return nan if any(map(isnan, errors)) else max(errors)
