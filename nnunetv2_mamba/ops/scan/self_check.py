@@ -43,28 +43,28 @@ def _error(
         return torch.randn(shape, generator=generator)
 
     # u and delta lie channels-last, as in the networks: that is also the version of a kernel worth compiling first.
-    tensors = (
-        draw(batch, length, channels).transpose(1, 2),
-        draw(batch, directions, length, channels).transpose(2, 3),
-        -draw(directions, channels, d_state).exp(),
-        draw(batch, directions, groups, d_state, length),
-        draw(batch, directions, groups, d_state, length),
-        draw(directions, channels),
-        draw(directions, channels),
-        draw(batch, length, channels).transpose(1, 2),
-    )
+    inputs = {
+        "u": draw(batch, length, channels).transpose(1, 2),
+        "delta": draw(batch, directions, length, channels).transpose(2, 3),
+        "A": -draw(directions, channels, d_state).exp(),
+        "B": draw(batch, directions, groups, d_state, length),
+        "C": draw(batch, directions, groups, d_state, length),
+        "D": draw(directions, channels),
+        "delta_bias": draw(directions, channels),
+        "z": draw(batch, length, channels).transpose(1, 2),
+    }
     dy = draw(batch, length, channels).transpose(1, 2)
-    leaves = tuple(tensor.clone().requires_grad_() for tensor in tensors)
-    expected = grid_scan_reference(**vars(ScanArguments(*leaves, True, orders)))
-    gradients = torch.autograd.grad(expected, leaves, dy)
-    tensors, dy = tuple(tensor.to(device) for tensor in tensors), dy.to(device)
-    scan = ScanArguments(*tensors, True, orders)
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in inputs.items()}
+    expected = grid_scan_reference(**leaves, delta_softplus=True, orders=orders)
+    gradients = torch.autograd.grad(expected, list(leaves.values()), dy)
+    inputs, dy = {name: tensor.to(device) for name, tensor in inputs.items()}, dy.to(device)
+    scan = ScanArguments(**inputs, delta_softplus=True, orders=orders)
     chunks = -(-length // CHUNK) if backend.saves_states else 0
     # What nobody writes must not pass for a zero.
     y, states = torch.full_like(dy, nan), dy.new_full((batch, directions, chunks, d_state, channels), nan)
     backend.forward(scan, y, states)
-    found = [torch.full_like(tensor, nan) for tensor in tensors]
-    found[3:5] = [torch.full_like(t.transpose(-1, -2), nan).transpose(-1, -2) for t in tensors[3:5]]
+    found = [torch.full_like(tensor, nan) for tensor in inputs.values()]
+    found[3:5] = [torch.full_like(t.transpose(-1, -2), nan).transpose(-1, -2) for t in (scan.B, scan.C)]
     backend.backward(scan, dy, states, tuple(found))
     pairs = zip((expected.detach(), *gradients), (y, *found), strict=True)
     errors = [float((want - have.cpu()).abs().max() / want.abs().max()) for want, have in pairs]
