@@ -45,7 +45,7 @@ def test_the_argument_counts_more_than_the_variable(monkeypatch):
 
 
 def test_an_unknown_name_lists_the_valid_ones(monkeypatch, inputs):
-    with pytest.raises(BackendError, match=r"backend=tritn: .*mamba_ssm, numba, torch, reference"):
+    with pytest.raises(BackendError, match=r"backend=tritn: .*mamba_ssm, numba, triton, torch, reference"):
         selective_scan(*inputs, backend="tritn")
     monkeypatch.setenv("NNUNETV2_MAMBA_BACKEND", "nmba")
     with pytest.raises(BackendError, match=r"NNUNETV2_MAMBA_BACKEND=nmba: .*numba"):
@@ -155,7 +155,7 @@ def test_a_self_check_that_is_not_a_number_is_no_pass():
 def test_explain_speaks_of_every_backend_once():
     decisions = explain("cpu")
     assert {(d.op, d.backend) for d in decisions} == {
-        *(("selective_scan", name) for name in ("mamba_ssm", "numba", "torch", "reference")),
+        *(("selective_scan", name) for name in ("mamba_ssm", "numba", "triton", "torch", "reference")),
         *(("causal_conv1d", name) for name in ("causal_conv1d", "torch")),
     }
     assert {d.backend for d in decisions if d.chosen} == {"numba", "torch"}

@@ -67,6 +67,7 @@ def test_every_package_that_we_import_is_required(wheel_site, checkout):
     lines = [line for path in checkout.rglob("*.py") for line in path.read_text().splitlines()]
     found = (re.match(r"\s*(?:import|from) (\w+)\b(?=[\w.]* import|$| as |\.)", line) for line in lines)
     imported = {match.group(1) for match in found if match} - sys.stdlib_module_names
+    imported.discard("triton")  # PyTorch's to require, in the version that it works with, where it has CUDA at all
     assert {"torch", "nnunetv2", "numba"} <= imported
     assert {DISTRIBUTIONS.get(name, name) for name in imported} - {"nnunetv2_mamba"} <= required
 

@@ -1,6 +1,7 @@
-"""The `triton` backend: kernels that are compiled by the driver stack at their first call; PyTorch brings Triton along."""
+"""The `triton` backend: kernels compiled at their first call by the compiler that PyTorch brings along for CUDA."""
 
 import importlib
+import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -9,11 +10,21 @@ from torch import Tensor
 from nnunetv2_mamba.ops.backends import Call
 from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments
 from nnunetv2_mamba.ops.scan.self_check import largest_error
-from nnunetv2_mamba.ops.scan.triton_plan import Inputs, Plan, Target, channels_last, segment_carries
+from nnunetv2_mamba.ops.scan.triton_plan import (
+    BACKWARD,
+    FORWARD,
+    OPTIONS,
+    Inputs,
+    Plan,
+    Target,
+    channels_last,
+    segment_carries,
+    strides,
+)
 
 
 class TritonBackend:
-    """Reads half and single precision, computes in float32; deterministic, as nothing is added up atomically.
+    """Reads half and single precision, computes in float32; deterministic, since nothing is added up atomically.
 
     Channels-last tensors are read and written in place; others are copied into that layout first.
     """
@@ -24,22 +35,21 @@ class TritonBackend:
 
     def unavailable(self, device: str) -> str | None:
         """It needs a CUDA device and a Triton that imports; Triton's interpreter runs anywhere, for tests."""
-        if device not in ("cuda", "cpu"):
-            return f"it runs on cuda, not on {device}"
+        elsewhere = None if device == "cuda" else f"it runs on cuda, not on {device}"
+        if elsewhere and not os.environ.get("TRITON_INTERPRET"):
+            return elsewhere
         try:
             kernels = importlib.import_module("nnunetv2_mamba.ops.scan.triton_forward")
         except (ImportError, OSError, RuntimeError) as error:
             return f"triton does not import: {error}"
         if type(kernels.scan_forward).__name__ == "InterpretedFunction":
             return None
-        if device == "cpu":
-            return "it runs on cuda, not on cpu (in tests it does, with TRITON_INTERPRET=1)"
+        if elsewhere:
+            return elsewhere
         if not torch.cuda.is_available():
             return "PyTorch sees no CUDA device"
-        capability = torch.cuda.get_device_capability()
-        if torch.version.hip is None and capability < (7, 5):
-            return f"it needs a GPU of compute capability 7.5, this one has {'.'.join(map(str, capability))}"
-        return None
+        major, minor = torch.cuda.get_device_capability()
+        return None if (major, minor) >= (7, 5) else f"it needs compute capability 7.5, this GPU has {major}.{minor}"
 
     def unsupported(self, call: Call) -> str | None:
         """It computes in float32."""
@@ -54,18 +64,18 @@ class TritonBackend:
         from nnunetv2_mamba.ops.scan.triton_forward import scan_forward
 
         with _on_device_of(y):
-            plan = Plan(scan, tile=16, per_thread=2, warps=1)
+            plan = Plan(scan, FORWARD)
             inputs = Inputs(scan, plan)
-            carry = segment_carries(inputs, plan, inputs.u, inputs.B, backward=False)
+            carry = segment_carries(inputs, plan)
             target = Target(y, plan.slots)
             for first in range(0, plan.directions, plan.slots):
+                # Only the sum over all directions goes through the gate.
                 gated = scan.z is not None and first + plan.slots == plan.directions
                 scan_forward[plan.programs(plan.slots, plan.segments)](
-                    *inputs.pointers, target.tensor, states, carry,
-                    *inputs.u.stride(), *inputs.delta.stride(), *inputs.z_strides, *target.strides,
-                    first, plan.slots, plan.directions, plan.per_group, plan.blocks, plan.d_state, plan.length,
-                    plan.padded, states.shape[2], plan.segment,
-                    SAVE=states.shape[2] > 0, ADD=first > 0, CHUNK=CHUNK, **inputs.options | {"GATE": gated}, **plan.tiling,
+                    *inputs.tensors, target.tensor, states, carry, *inputs.strides, *target.strides,
+                    first, plan.slots, states.shape[2], *plan.sizes,
+                    SAVE=states.shape[2] > 0, ADD=first > 0, CHUNK=CHUNK,
+                    **inputs.flags | {"GATE": gated}, **plan.compiled_for,
                 )  # fmt: skip
             target.finish()
 
@@ -76,32 +86,30 @@ class TritonBackend:
 
         du, ddelta, dA, dB, dC, dD, dbias, dz = grads
         with _on_device_of(dy):
-            plan = Plan(scan, tile=16, per_thread=4, warps=1)
+            plan = Plan(scan, BACKWARD)
             inputs, dy = Inputs(scan, plan), channels_last(dy)
-            carry = segment_carries(inputs, plan, dy, inputs.C, backward=True)
-            targets = Target(du, plan.slots), Target(ddelta), Target(du if scan.z is None else dz)
-            per_segment = (plan.batch, plan.directions, plan.segments)
-            starts = carry.new_empty(*per_segment, CHUNK // plan.visits, plan.d_state, plan.columns)
-            of_channels = carry.new_zeros(*per_segment, plan.d_state + 2, plan.columns)
-            parts = carry.new_empty(plan.blocks, *inputs.B.shape, 2)
+            carry = segment_carries(inputs, plan, dy)
+            targets = [Target(du, plan.slots), Target(ddelta), *([] if scan.z is None else [Target(dz)])]
+            du_target, ddelta_target, dz_target = targets[0], targets[1], targets[-1]
+            starts = carry.new_empty(*carry.shape[:3], CHUNK // plan.visits, *carry.shape[3:])
+            of_channels = carry.new_zeros(*carry.shape[:3], plan.d_state + 2, plan.columns)
+            projections = (plan.batch, plan.directions, plan.groups, plan.d_state, plan.padded)
+            parts = carry.new_empty(plan.blocks, *projections, 2)
             for first in range(0, plan.directions, plan.slots):
                 scan_backward[plan.programs(plan.slots, plan.segments)](
-                    *inputs.pointers, dy, states, starts, carry,
-                    *(target.tensor for target in targets), of_channels, parts,
-                    *inputs.u.stride(), *inputs.delta.stride(), *inputs.z_strides, *dy.stride(),
-                    *targets[0].strides, *targets[1].strides[1:], *targets[2].strides[1:],
-                    first, plan.slots, plan.directions, plan.per_group, plan.blocks, plan.d_state, plan.length,
-                    plan.padded, states.shape[2], plan.segment,
-                    ADD=first > 0, CHUNK=CHUNK, **inputs.options, **plan.tiling,
+                    *inputs.tensors, dy, states, starts, carry, du_target.tensor, ddelta_target.tensor,
+                    dz_target.tensor, of_channels, parts, *inputs.strides, *strides(dy),
+                    *du_target.strides, *ddelta_target.strides[1:], *dz_target.strides[-2:],
+                    first, plan.slots, states.shape[2], *plan.sizes,
+                    ADD=first > 0, CHUNK=CHUNK, **inputs.flags, **plan.compiled_for,
                 )  # fmt: skip
-            for target in targets[: 2 if scan.z is None else 3]:
+            for target in targets:
                 target.finish()
-            scatter_projections[plan.padded // CHUNK, plan.batch * plan.directions * plan.groups, 1](
-                parts, inputs.orders, dB, dC, *dB.stride(), *dC.stride(),
-                plan.directions, plan.groups, plan.d_state, plan.length, plan.padded, plan.blocks,
-                VISITS=CHUNK, STATES=CHUNK,
+            scatter_projections[plan.padded // CHUNK * plan.batch * plan.directions * plan.groups, 1, 1](
+                parts, inputs.tensors[-1], dB, dC, *dB.stride(), *dC.stride(),
+                *projections[1:4], plan.length, plan.padded, plan.blocks, VISITS=CHUNK, STATES=CHUNK, **OPTIONS,
             )  # fmt: skip
-            sums = plan.channels_of(of_channels.sum((0, 2)))
+            sums = plan.by_group(of_channels.sum((0, 2))).flatten(-2)
             dA.copy_(sums[:, : plan.d_state].transpose(-1, -2))
             dD.copy_(sums[:, plan.d_state])
             dbias.copy_(sums[:, plan.d_state + 1])

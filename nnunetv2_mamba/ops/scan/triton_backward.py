@@ -19,18 +19,18 @@ from nnunetv2_mamba.ops.scan.triton_tiles import (
 )
 
 _STRIDES = [
-    "dy_batch", "dy_channel", "dy_row", "du_slot", "du_batch", "du_channel", "du_row",
-    "ddelta_batch", "ddelta_direction", "ddelta_channel", "ddelta_row", "dz_batch", "dz_channel", "dz_row",
+    "dy_batch", "dy_row", "du_slot", "du_batch", "du_row",
+    "ddelta_batch", "ddelta_direction", "ddelta_row", "dz_batch", "dz_row",
 ]  # fmt: skip
 
 
 @triton.jit(do_not_specialize=[*UNSPECIALIZED, *_STRIDES])
 def scan_backward(
     u, delta, A2, B, C, skip, bias, z, orders, dy, states, starts, carry, du, ddelta, dz, of_channels, dB_dC,
-    u_batch, u_channel, u_row, delta_batch, delta_direction, delta_channel, delta_row, z_batch, z_channel, z_row,
-    dy_batch, dy_channel, dy_row, du_slot, du_batch, du_channel, du_row,
-    ddelta_batch, ddelta_direction, ddelta_channel, ddelta_row, dz_batch, dz_channel, dz_row,
-    first_direction, slots, directions, per_group, blocks, d_state, length, padded, chunks, segment,
+    u_batch, u_row, delta_batch, delta_direction, delta_row, z_batch, z_row,
+    dy_batch, dy_row, du_slot, du_batch, du_row,
+    ddelta_batch, ddelta_direction, ddelta_row, dz_batch, dz_row,
+    first_direction, slots, chunks, directions, per_group, blocks, d_state, length, padded, segment,
     SOFTPLUS: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_BIAS: tl.constexpr, GATE: tl.constexpr, ADD: tl.constexpr,
     CHUNK: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -77,16 +77,17 @@ def scan_backward(
     count = tl.cdiv(tl.minimum(segment, length - begin), CHUNK)
     for i in range(count):
         chunk = begin // CHUNK + count - 1 - i
-        saved = states + chunk * d_state * width
+        saved = states + chunk * (d_state * width)
+        tl.debug_barrier()
         for n in range(d_state):
             tl.store(starts + n * wide, tl.load(saved + n * width, mask=exists, other=0.0))
         for tile in range(TILES - 1):
             tl.debug_barrier()
             visits = chunk * CHUNK + tile * T + tl.arange(0, T)
             rows = tl.load(orders + visits).to(tl.int64)
-            raw = load_tile(delta, rows, delta_row, channels, delta_channel, exists)
+            raw = load_tile(delta, rows, delta_row, channels, exists)
             step, _ = step_and_slope(raw, shift, SOFTPLUS)
-            driven = step * load_tile(u, rows, u_row, channels, u_channel, exists)
+            driven = step * load_tile(u, rows, u_row, channels, exists)
             for n in range(d_state):
                 before = starts + (tile * d_state + n) * wide
                 decay = tl.exp2(step * tl.load(A2 + n * wide)[None, :])
@@ -98,14 +99,14 @@ def scan_backward(
             tile = TILES - 1 - j
             visits = chunk * CHUNK + tile * T + tl.arange(0, T)
             rows = tl.load(orders + visits).to(tl.int64)
-            raw = load_tile(delta, rows, delta_row, channels, delta_channel, exists)
+            raw = load_tile(delta, rows, delta_row, channels, exists)
             step, slope = step_and_slope(raw, shift, SOFTPLUS)
-            inputs = load_tile(u, rows, u_row, channels, u_channel, exists)
+            inputs = load_tile(u, rows, u_row, channels, exists)
             driven = step * inputs
             visited = (visits < length)[:, None]
-            output = tl.where(visited, load_tile(dy, rows, dy_row, channels, dy_channel, exists), 0.0)
+            output = tl.where(visited, load_tile(dy, rows, dy_row, channels, exists), 0.0)
             if GATE:
-                gate, gate_slope = silu_and_slope(load_tile(z, rows, z_row, channels, z_channel, exists))
+                gate, gate_slope = silu_and_slope(load_tile(z, rows, z_row, channels, exists))
                 gate_slope *= output
                 output *= gate
                 ungated = inputs * weight[None, :]
@@ -134,9 +135,9 @@ def scan_backward(
             dskip += tl.sum(output * inputs, 0)
             dbias += tl.sum(gradient_step, 0)
             mask = visited & exists[None, :]
-            store_tile(du, rows, du_row, channels, du_channel, mask, gradient_u, ADD)
-            store_tile(ddelta, rows, ddelta_row, channels, ddelta_channel, mask, gradient_step, False)
+            store_tile(du, rows, du_row, channels, mask, gradient_u, ADD)
+            store_tile(ddelta, rows, ddelta_row, channels, mask, gradient_step, False)
             if GATE:
-                store_tile(dz, rows, dz_row, channels, dz_channel, mask, gate_slope * ungated, ADD)
+                store_tile(dz, rows, dz_row, channels, mask, gate_slope * ungated, ADD)
     tl.store(of_channels + d_state * wide, dskip)
     tl.store(of_channels + (d_state + 1) * wide, dbias)

@@ -22,19 +22,19 @@ from nnunetv2_mamba.ops.scan.triton_tiles import (
 )
 
 UNSPECIALIZED = [
-    "u_batch", "u_channel", "u_row", "delta_batch", "delta_direction", "delta_channel", "delta_row",
-    "z_batch", "z_channel", "z_row", "first_direction", "slots", "directions", "per_group", "blocks", "d_state",
+    "u_batch", "u_row", "delta_batch", "delta_direction", "delta_row",
+    "z_batch", "z_row", "first_direction", "slots", "directions", "per_group", "blocks", "d_state",
     "length", "chunks", "segments",
 ]  # fmt: skip
-"""Integers that kernels are not compiled anew for; see `triton_tiles` for the strides of channels."""
+"""Integers that kernels are not compiled anew for; for the strides see `triton_tiles`."""
 
 
-@triton.jit(do_not_specialize=[*UNSPECIALIZED, "y_slot", "y_batch", "y_channel", "y_row"])
+@triton.jit(do_not_specialize=[*UNSPECIALIZED, "y_slot", "y_batch", "y_row"])
 def scan_forward(
     u, delta, A2, B, C, skip, bias, z, orders, y, states, carry,
-    u_batch, u_channel, u_row, delta_batch, delta_direction, delta_channel, delta_row, z_batch, z_channel, z_row,
-    y_slot, y_batch, y_channel, y_row,
-    first_direction, slots, directions, per_group, blocks, d_state, length, padded, chunks, segment,
+    u_batch, u_row, delta_batch, delta_direction, delta_row, z_batch, z_row,
+    y_slot, y_batch, y_row,
+    first_direction, slots, chunks, directions, per_group, blocks, d_state, length, padded, segment,
     SOFTPLUS: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_BIAS: tl.constexpr, GATE: tl.constexpr, SAVE: tl.constexpr,
     ADD: tl.constexpr, CHUNK: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -67,14 +67,14 @@ def scan_forward(
         start = begin + i * T
         visits = start + tl.arange(0, T)
         rows = tl.load(orders + visits).to(tl.int64)
-        inputs = load_tile(u, rows, u_row, channels, u_channel, exists)
-        step, _ = step_and_slope(load_tile(delta, rows, delta_row, channels, delta_channel, exists), shift, SOFTPLUS)
+        inputs = load_tile(u, rows, u_row, channels, exists)
+        step, _ = step_and_slope(load_tile(delta, rows, delta_row, channels, exists), shift, SOFTPLUS)
         driven = step * inputs
         output = inputs * weight[None, :]
         tl.debug_barrier()
-        if SAVE:
+        if SAVE:  # noqa: SIM102 - settled when the kernel is compiled, unlike the next condition
             if start % CHUNK == 0:
-                saved = states + (start // CHUNK) * d_state * width
+                saved = states + start // CHUNK * (d_state * width)
                 for n in range(d_state):
                     tl.store(saved + n * width, tl.load(carry + n * wide), mask=exists)
         for n in range(d_state):
@@ -86,18 +86,18 @@ def scan_forward(
         mask = (visits < length)[:, None] & exists[None, :]
         if GATE:
             if ADD:
-                output += load_tile(y, rows, y_row, channels, y_channel, exists)
-            output *= silu_and_slope(load_tile(z, rows, z_row, channels, z_channel, exists))[0]
-            store_tile(y, rows, y_row, channels, y_channel, mask, output, False)
+                output += load_tile(y, rows, y_row, channels, exists)
+            gate, _ = silu_and_slope(load_tile(z, rows, z_row, channels, exists))
+            store_tile(y, rows, y_row, channels, mask, output * gate, False)
         else:
-            store_tile(y, rows, y_row, channels, y_channel, mask, output, ADD)
+            store_tile(y, rows, y_row, channels, mask, output, ADD)
 
 
-@triton.jit(do_not_specialize=[*UNSPECIALIZED, "source_batch", "source_channel", "source_row"])
+@triton.jit(do_not_specialize=[*UNSPECIALIZED, "source_batch", "source_row"])
 def segment_ends(
     source, delta, A2, projection, bias, z, orders, ends, totals,
-    source_batch, source_channel, source_row, delta_batch, delta_direction, delta_channel, delta_row,
-    z_batch, z_channel, z_row,
+    source_batch, source_row, delta_batch, delta_direction, delta_row,
+    z_batch, z_row,
     directions, per_group, blocks, d_state, length, padded, segment, segments,
     SOFTPLUS: tl.constexpr, HAS_BIAS: tl.constexpr, GATE: tl.constexpr, BACKWARD: tl.constexpr,
     T: tl.constexpr, BLOCK: tl.constexpr,
@@ -131,10 +131,11 @@ def segment_ends(
         tile = tiles - 1 - i if BACKWARD else i
         visits = index * segment + tile * T + tl.arange(0, T)
         rows = tl.load(orders + visits).to(tl.int64)
-        step, _ = step_and_slope(load_tile(delta, rows, delta_row, channels, delta_channel, exists), shift, SOFTPLUS)
-        driven = load_tile(source, rows, source_row, channels, source_channel, exists)
+        step, _ = step_and_slope(load_tile(delta, rows, delta_row, channels, exists), shift, SOFTPLUS)
+        driven = load_tile(source, rows, source_row, channels, exists)
         if GATE:
-            driven *= silu_and_slope(load_tile(z, rows, z_row, channels, z_channel, exists))[0]
+            gate, _ = silu_and_slope(load_tile(z, rows, z_row, channels, exists))
+            driven *= gate
         if not BACKWARD:
             driven *= step
         total += tl.sum(tl.where((visits < length)[:, None], step, 0.0), 0)

@@ -27,9 +27,10 @@ def gather_projections(
     VISITS: tl.constexpr, STATES: tl.constexpr,
 ):  # fmt: skip
     """B and C of any strides as (batch, K, G, N, visits) in float32, padded with zeros to whole chunks."""
-    row = tl.program_id(1).to(tl.int64)
+    chunks = padded // VISITS
+    row = (tl.program_id(0) // chunks).to(tl.int64)
     sample, k, group = row // (directions * groups), row // groups % directions, row % groups
-    visits = tl.program_id(0) * VISITS + tl.arange(0, VISITS)
+    visits = tl.program_id(0) % chunks * VISITS + tl.arange(0, VISITS)
     positions = tl.load(orders + k * padded + visits).to(tl.int64)
     B += sample * B_batch + k * B_direction + group * B_group
     C += sample * C_batch + k * C_direction + group * C_group
@@ -56,16 +57,17 @@ def scatter_projections(
     directions, groups, d_state, length, padded, blocks,
     VISITS: tl.constexpr, STATES: tl.constexpr,
 ):  # fmt: skip
-    """dB and dC in grid order: sums of the parts (blocks, batch, K, G, N, padded, 2), first block first."""
-    row = tl.program_id(1).to(tl.int64)
+    """Gradients of B and C in grid order: the parts (blocks, batch, K, G, N, padded, 2) summed, first block first."""
+    chunks = padded // VISITS
+    row = (tl.program_id(0) // chunks).to(tl.int64)
     sample, k, group = row // (directions * groups), row // groups % directions, row % groups
     padded = padded.to(tl.int64)
-    visits = tl.program_id(0) * VISITS + tl.arange(0, VISITS)
+    visits = tl.program_id(0) % chunks * VISITS + tl.arange(0, VISITS)
     positions = tl.load(orders + k * padded + visits).to(tl.int64)[:, None]
     dB += sample * dB_batch + k * dB_direction + group * dB_group
     dC += sample * dC_batch + k * dC_direction + group * dC_group
     parts += row * d_state * padded * 2
-    size = tl.num_programs(1) * d_state * padded * 2
+    size = tl.num_programs(0) // chunks * d_state * padded * 2
     for i in range(tl.cdiv(d_state, STATES)):
         n = (i * STATES + tl.arange(0, STATES)).to(tl.int64)[None, :]
         mask = (visits < length)[:, None] & (n < d_state)

@@ -1,8 +1,9 @@
 """What the Triton kernels of the scan share: tiles of T visits and BLOCK channels, and recurrences along their visits.
 
 A thread holds all T visits of its channels, neighbouring threads neighbouring channels. A recurrence then costs one
-multiply-add per state, and nothing is exchanged between threads. Triton chooses that layout by itself, as long as it
-does not know that channels lie side by side in memory: their stride is never specialised on being one.
+multiply-add per state, and nothing is exchanged between threads. Triton chooses that layout by itself where it knows
+that channels lie side by side in memory, but not that several of them could be read at once: row strides are never
+specialised on being multiples of 16.
 
 Where a tile reaches beyond the last visit, it reads the first position again with B and C zero: no state changes that
 is still looked at. Where it reaches beyond the last channel, everything read is zero; A2 and scratch are as wide as the
@@ -20,7 +21,7 @@ LN2 = tl.constexpr(math.log(2))
 
 @triton.jit
 def channels_of_program(per_group, blocks, BLOCK: tl.constexpr):
-    """Group, channels, which of them exist, and their columns in scratch; a program never has channels of two groups."""
+    """Group, channels, which of them exist, and their columns in scratch; no program has channels of two groups."""
     group = tl.program_id(0) // blocks
     first = tl.program_id(0) % blocks * BLOCK
     offsets = tl.arange(0, BLOCK)
@@ -38,16 +39,16 @@ def load_vector(pointers, exists, present: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def load_tile(pointer, rows, row_stride, channels, channel_stride, exists):
+def load_tile(pointer, rows, row_stride, channels, exists):
     """Tile (T, BLOCK) in float32 of the positions in ``rows``."""
-    offsets = rows[:, None] * row_stride + channels[None, :] * channel_stride
+    offsets = rows[:, None] * row_stride + channels[None, :]
     return tl.load(pointer + offsets, mask=exists[None, :], other=0.0).to(tl.float32)
 
 
 @triton.jit
-def store_tile(pointer, rows, row_stride, channels, channel_stride, mask, value, ADD: tl.constexpr):
+def store_tile(pointer, rows, row_stride, channels, mask, value, ADD: tl.constexpr):
     """Write a tile, or add it to what another direction has written."""
-    target = pointer + rows[:, None] * row_stride + channels[None, :] * channel_stride
+    target = pointer + rows[:, None] * row_stride + channels[None, :]
     if ADD:
         value += tl.load(target, mask=mask, other=0.0)
     tl.store(target, value, mask=mask)
@@ -109,7 +110,8 @@ def states_after(decay, drive, start, T: tl.constexpr):
     """State after each visit of h <- decay * h + drive."""
     first = tl.arange(0, T)[:, None] == 0
     drive += tl.where(first, decay * start[None, :], -0.0)
-    return tl.associative_scan((decay, drive), 0, _advance)[1]
+    _, after = tl.associative_scan((decay, drive), 0, _advance)
+    return after
 
 
 @triton.jit
@@ -118,22 +120,36 @@ def states_around(decay, drive, start, T: tl.constexpr):
     first = tl.arange(0, T)[:, None] == 0
     drive += tl.where(first, decay * start[None, :], -0.0)
     one = tl.full(decay.shape, 1.0, tl.float32)
-    before = tl.where(first, start[None, :], tl.full(decay.shape, -0.0, tl.float32))
-    scanned = tl.associative_scan((decay, drive, one, before), 0, _advance_keeping)
-    return scanned[3], scanned[1]
+    start_only = tl.where(first, start[None, :], tl.full(decay.shape, -0.0, tl.float32))
+    _, after, _, before = tl.associative_scan((decay, drive, one, start_only), 0, _advance_keeping)
+    return before, after
+
+
+@triton.jit
+def last_first(tile, T: tl.constexpr):
+    """The visits in reverse order: halves change places, then quarters of halves, and so on.
+
+    a ^ (a ^ b) is b, which a compiler knows, so that for numbers of one thread nothing of this is left.
+    """
+    bits = tile.to(tl.int32, bitcast=True)
+    for i in tl.static_range(5):
+        if 2**i < T:
+            pairs = tl.reshape(bits, [T // 2 // 2**i, 2, 2**i, tile.shape[1]])
+            bits = tl.reshape(pairs ^ tl.xor_sum(pairs, 1, keep_dims=True), tile.shape)
+    return bits.to(tl.float32, bitcast=True)
 
 
 @triton.jit
 def state_gradients(decay, source, carry, T: tl.constexpr):
     """Gradient of the state after each visit: its own source, and that of the next state times the next decay.
 
-    The carry is that product for the visit after the tile. A reversed scan would flip with shuffles between threads;
-    `tl.flip` of what a thread holds costs nothing.
+    The carry is that product for the visit after the tile. A reversed scan would exchange numbers between threads.
     """
     last = tl.arange(0, T)[:, None] == T - 1
     source += tl.where(last, carry[None, :], -0.0)
     one = tl.full(decay.shape, 1.0, tl.float32)
-    return tl.flip(tl.associative_scan((one, tl.flip(source, 0), tl.flip(decay, 0)), 0, _retreat)[1], 0)
+    _, gradient, _ = tl.associative_scan((one, last_first(source, T), last_first(decay, T)), 0, _retreat)
+    return last_first(gradient, T)
 
 
 @triton.jit
