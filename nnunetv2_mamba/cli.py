@@ -157,13 +157,19 @@ class Plan:
         default=None, metadata=option("configurations that get the network; all unless given", "-c", nargs="+")
     )
     name: str | None = field(default=None, metadata=option("name of the new plans; made from the two unless given"))
+    checkpointed_stages: list[int] | None = field(
+        default=None,
+        metadata=option("stages that need less memory and more time in training; 0 is the finest", nargs="+"),
+    )
 
     def run(self) -> int:
         """Write the plans file and print the training command that uses it."""
         from nnunetv2_mamba.plans.derive import derive_plans_file
 
         try:
-            path = derive_plans_file(self.dataset, self.source, self.network, self.configurations, self.name)
+            path = derive_plans_file(
+                self.dataset, self.source, self.network, self.configurations, self.name, self.checkpointed_stages
+            )
         except (OSError, RuntimeError, ValueError) as error:
             raise SystemExit(f"{PROGRAM} plan: {error}") from error
         print(f"{path}\ntrain it with: nnUNetv2_train {self.dataset} CONFIGURATION FOLD -p {path.stem}")

@@ -5,7 +5,7 @@ with the stock trainer, and a comparison with the stock network is fair.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,11 @@ from nnunetv2_mamba.plans.architecture import deep_supervision_scales, mamba_arc
 
 
 def derive_plans(
-    plans: Mapping[str, Any], network: str, configurations: Collection[str] | None = None, plans_name: str | None = None
+    plans: Mapping[str, Any],
+    network: str,
+    configurations: Collection[str] | None = None,
+    plans_name: str | None = None,
+    checkpointed_stages: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Plans that train `network`, equal to the given ones in everything else, ``data_identifier`` included.
 
@@ -23,10 +27,13 @@ def derive_plans(
         network: name of the class in `nnunetv2_mamba.architectures`.
         configurations: those that get the network, such as ``["2d"]``, all without; the others keep theirs.
         plans_name: name of the new plans, by default the old one and the network's, such as ``nnUNetPlans_S3Mamba``.
+        checkpointed_stages: stages of the network, 0 the finest, that training computes twice instead of keeping them
+            in memory.
 
     Raises:
         ValueError: unknown network or configuration, a configuration that has no architecture or already another
-            network of ours, or one with so few stages that the stock trainer cannot apply its deep supervision.
+            network of ours, one with so few stages that the stock trainer cannot apply its deep supervision, or one
+            without a stage that is to be checkpointed.
     """
     derived = deepcopy(dict(plans))
     entries = derived["configurations"]
@@ -38,6 +45,8 @@ def derive_plans(
     for name, entry in entries.items():
         kept = planned[name]["architecture"]
         entry["architecture"] = _replaced(planned[name], network, name) if name in chosen else kept
+        if checkpointed_stages is not None and name in chosen:
+            entry["architecture"]["arch_kwargs"] = _checkpointed(entry["architecture"], checkpointed_stages, name)
     derived["plans_name"] = plans_name or f"{plans['plans_name']}_{network}"
     return derived
 
@@ -48,6 +57,7 @@ def derive_plans_file(
     network: str = "S3Mamba",
     configurations: Collection[str] | None = None,
     plans_name: str | None = None,
+    checkpointed_stages: Sequence[int] | None = None,
 ) -> Path:
     """Write derived plans beside their source, in the dataset's folder of nnUNet_preprocessed.
 
@@ -57,6 +67,7 @@ def derive_plans_file(
         network: as in `derive_plans`.
         configurations: as in `derive_plans`.
         plans_name: as in `derive_plans`.
+        checkpointed_stages: as in `derive_plans`.
 
     Returns:
         The file; ``-p`` takes its name without ``.json``. A file that is there with this very content is left alone.
@@ -71,7 +82,7 @@ def derive_plans_file(
     source = folder / f"{source_plans}.json"
     if not source.is_file():
         raise FileNotFoundError(f"{source} does not exist: run nnUNetv2_plan_and_preprocess for the dataset first.")
-    derived = derive_plans(json.loads(source.read_text()), network, configurations, plans_name)
+    derived = derive_plans(json.loads(source.read_text()), network, configurations, plans_name, checkpointed_stages)
     target = folder / f"{derived['plans_name']}.json"
     if target.exists():
         if json.loads(target.read_text()) == derived:
@@ -114,3 +125,14 @@ def _replaced(planned: Mapping[str, Any], network: str, configuration: str) -> d
             "instead."
         )
     return replaced
+
+
+def _checkpointed(architecture: Mapping[str, Any], stages: Sequence[int], configuration: str) -> dict[str, Any]:
+    arch_kwargs = architecture["arch_kwargs"]
+    n_stages = len(arch_kwargs["features_per_stage"])
+    if unknown := [stage for stage in stages if stage not in range(n_stages)]:
+        raise ValueError(
+            f"configuration {configuration} has the stages 0, the finest, to {n_stages - 1}: stage {unknown[0]} cannot "
+            "be checkpointed."
+        )
+    return {**arch_kwargs, "checkpointed_stages": list(stages)}

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from operator import index
 
 import torch
 from torch import Tensor, nn
 
+from nnunetv2_mamba.building_blocks.grid import crop, pad_to_multiple
 from nnunetv2_mamba.building_blocks.layout import spatial_dims
 from nnunetv2_mamba.building_blocks.tcma import TCMA
-from nnunetv2_mamba.building_blocks.tensor_attention import crop, pad_to_multiple
 from nnunetv2_mamba.building_blocks.vss_decoder import VSSDecoder
 from nnunetv2_mamba.building_blocks.vss_encoder import BlockFactory, VSSEncoder
 
@@ -34,9 +35,11 @@ class VSSUNet(nn.Module):
         side_heads: whether 1x1 heads for deep supervision are built.
         tcma: attention of S3-Mamba, or None.
         deep_supervision: whether side outputs are returned.
+        checkpointed_stages: levels, 0 the finest, whose encoder and decoder blocks are computed a second time in the
+            backward pass instead of kept in memory; the result is the same.
 
     Raises:
-        ValueError: lengths of the arguments do not fit, or deep supervision lacks side outputs.
+        ValueError: lengths of the arguments do not fit, deep supervision lacks side outputs, or there is no such level.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class VSSUNet(nn.Module):
         side_heads: bool,
         tcma: TCMA | None,
         deep_supervision: bool,
+        checkpointed_stages: Sequence[int],
     ) -> None:
         super().__init__()
         self.input_channels = input_channels
@@ -61,8 +65,16 @@ class VSSUNet(nn.Module):
         encoder_blocks = blocks_per_stage(n_blocks_per_stage, n_stages, "n_blocks_per_stage")
         decoder_blocks = blocks_per_stage(n_blocks_per_stage_decoder, n_stages, "n_blocks_per_stage_decoder")
         strides = strides_per_axis(strides, n_stages, spatial_dims(conv_op))
+        check_stages(checkpointed_stages, n_stages)
         self.encoder = VSSEncoder(
-            input_channels, features_per_stage, strides, encoder_blocks, conv_op, make_block, drop_path_rate
+            input_channels,
+            features_per_stage,
+            strides,
+            encoder_blocks,
+            conv_op,
+            make_block,
+            drop_path_rate,
+            checkpointed_stages,
         )
         self.decoder = VSSDecoder(
             self.encoder,
@@ -74,6 +86,7 @@ class VSSUNet(nn.Module):
             side_heads,
             tcma,
             deep_supervision,
+            checkpointed_stages,
         )
 
     @property
@@ -98,9 +111,11 @@ class VSSUNet(nn.Module):
             ValueError: wrong number of axes or channels, an axis shorter than a patch, NaN or Inf.
         """
         self._check(x)
+        # Plain numbers also while torch.compile traces, hence one graph for each size: of a variable size it would take
+        # many minutes to find out by what it is divisible, and nnU-Net trains and predicts with a single one.
+        spatial, stride = [index(size) for size in x.shape[2:]], (1,) * (x.ndim - 2)
         padded = pad_to_multiple(x, self.total_stride)
         outputs = self.decoder(padded, self.encoder(padded))
-        spatial, stride = x.shape[2:], (1,) * (x.ndim - 2)
         cropped = []
         for output, step in zip(outputs, self.encoder.strides[: len(outputs)], strict=True):
             stride = tuple(total * factor for total, factor in zip(stride, step, strict=True))
@@ -110,7 +125,8 @@ class VSSUNet(nn.Module):
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Feature-map elements that one training sample keeps for its backward pass, scans included.
 
-        nnU-Net's planners take it as a proxy of the memory needed. Padding to the total stride is counted.
+        nnU-Net's planners take it as a proxy of the memory needed. Padding to the total stride is counted. Of
+        checkpointed stages it counts what they keep and, once, the largest part that is computed again.
 
         Args:
             input_size: spatial size of the patch.
@@ -123,8 +139,11 @@ class VSSUNet(nn.Module):
                 f"the patch {tuple(input_size)} has {len(input_size)} axes, the network {len(self.total_stride)}"
             )
         padded = [math.ceil(size / stride) * stride for size, stride in zip(input_size, self.total_stride, strict=True)]
-        return self.encoder.compute_conv_feature_map_size(padded) + self.decoder.compute_conv_feature_map_size(
-            self.encoder, padded
+        kept = self.encoder.compute_conv_feature_map_size(padded)
+        kept += self.decoder.compute_conv_feature_map_size(self.encoder, padded)
+        return kept + max(
+            self.encoder.recomputed_feature_map_size(padded),
+            self.decoder.recomputed_feature_map_size(self.encoder, padded),
         )
 
     @staticmethod
@@ -163,6 +182,14 @@ def blocks_per_stage(n_blocks: PerStage, n_stages: int, name: str) -> list[int]:
     if len(counts) != n_stages or min(counts, default=0) < 1:
         raise ValueError(f"{name} is {counts}; features_per_stage asks for {n_stages} numbers of at least 1")
     return counts
+
+
+def check_stages(checkpointed_stages: Sequence[int], n_stages: int) -> None:
+    """Raise a ValueError where a stage to be checkpointed does not exist."""
+    if unknown := [stage for stage in checkpointed_stages if stage not in range(n_stages)]:
+        raise ValueError(
+            f"checkpointed_stages names {unknown[0]!r}; the network has the stages 0, the finest, to {n_stages - 1}"
+        )
 
 
 def strides_per_axis(strides: Sequence[PerStage], n_stages: int, ndim: int) -> list[tuple[int, ...]]:

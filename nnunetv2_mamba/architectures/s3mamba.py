@@ -44,10 +44,13 @@ class S3Mamba(VSSUNet):
         depthwise_conv: whether blocks keep VM-UNet's depthwise convolution.
         side_heads: whether 1x1 heads for deep supervision are built; only without TCMA.
         deep_supervision: whether side outputs are returned; needs TCMA or ``side_heads``.
+        checkpointed_stages: levels, 0 the finest, whose encoder and decoder blocks are computed a second time in the
+            backward pass instead of kept in memory; the result is the same.
 
     Raises:
         ValueError: lengths of the arguments do not fit, a width or scale of TCMA is too small, its spacing is no
-            positive number per axis, TCMA and side heads are both asked for, or deep supervision has neither.
+            positive number per axis, TCMA and side heads are both asked for, deep supervision has neither, or a
+            checkpointed stage does not exist.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class S3Mamba(VSSUNet):
         depthwise_conv: bool = False,
         side_heads: bool = False,
         deep_supervision: bool = False,
+        checkpointed_stages: Sequence[int] = (),
     ) -> None:
         if tcma and side_heads:
             raise ValueError(
@@ -107,6 +111,7 @@ class S3Mamba(VSSUNet):
             side_heads,
             attention,
             deep_supervision,
+            checkpointed_stages,
         )
 
 

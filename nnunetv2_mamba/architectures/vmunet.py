@@ -28,9 +28,12 @@ class VMUNet(VSSUNet):
         finest_skip: whether the skip of the finest level, which the published network drops, is used.
         side_heads: whether 1x1 heads for deep supervision are built, which the published network lacks.
         deep_supervision: whether side outputs are returned; needs ``side_heads``.
+        checkpointed_stages: levels, 0 the finest, whose encoder and decoder blocks are computed a second time in the
+            backward pass instead of kept in memory; the result is the same.
 
     Raises:
-        ValueError: lengths of the arguments do not fit, or deep supervision lacks side heads.
+        ValueError: lengths of the arguments do not fit, deep supervision lacks side heads, or a checkpointed stage does
+            not exist.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class VMUNet(VSSUNet):
         finest_skip: bool = False,
         side_heads: bool = False,
         deep_supervision: bool = False,
+        checkpointed_stages: Sequence[int] = (),
     ) -> None:
         super().__init__(
             input_channels,
@@ -62,6 +66,7 @@ class VMUNet(VSSUNet):
             side_heads,
             None,
             deep_supervision,
+            checkpointed_stages,
         )
 
 

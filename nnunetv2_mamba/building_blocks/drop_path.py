@@ -26,10 +26,15 @@ class DropPath(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop samples of the branch x (B, ...)."""
+        factor = self.factor(x)
+        return x if factor is None else x * factor
+
+    def factor(self, x: Tensor) -> Tensor | None:
+        """What the branch x (B, ...) is multiplied by, (B, 1, ...): drawn anew at each call, None where it is 1."""
         if not self.training or self.rate == 0.0:
-            return x
+            return None
         kept = torch.rand(x.shape[0], *(1,) * (x.ndim - 1), device=x.device) >= self.rate
-        return x * (kept.to(x.dtype) / (1.0 - self.rate))
+        return kept.to(x.dtype) / (1.0 - self.rate)
 
     def extra_repr(self) -> str:
         """Show the rate."""

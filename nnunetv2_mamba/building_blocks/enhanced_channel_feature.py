@@ -25,9 +25,12 @@ class EnCFBlock(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Reweight the channels of the tokens u (B, *spatial, C); same shape out."""
+        return u * self.factor(u)
+
+    def factor(self, u: Tensor) -> Tensor:
+        """Factor of the channels of u (B, *spatial, C), as (B, 1, ..., C): the gate, plus 1 for the residual."""
         squeezed = u.mean(dim=tuple(range(1, u.ndim - 1)), keepdim=True)
-        gate = self.fc2(F.relu(self.fc1(squeezed))).sigmoid()
-        return u * gate + u
+        return 1 + self.fc2(F.relu(self.fc1(squeezed))).sigmoid()
 
     def compute_conv_feature_map_size(self, tokens: int) -> int:
         """Feature-map elements kept for the backward pass of one sample of so many tokens."""

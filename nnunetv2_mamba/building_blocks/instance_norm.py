@@ -29,5 +29,9 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x (B, C, *spatial)."""
-        shape = (-1, *(1,) * (x.ndim - 2))
-        return instance_normalise(x) * self.weight.view(shape) + self.bias.view(shape)
+        return self.scale(instance_normalise(x))
+
+    def scale(self, normalised: Tensor) -> Tensor:
+        """What follows the normalisation of (B, C, *spatial): a factor and a shift for each channel."""
+        shape = (-1, *(1,) * (normalised.ndim - 2))
+        return torch.addcmul(self.bias.view(shape), normalised, self.weight.view(shape))

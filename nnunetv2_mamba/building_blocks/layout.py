@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import prod
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 CONV_OPS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
 
@@ -30,6 +31,19 @@ def channels_first(x: Tensor) -> Tensor:
 def channels_last(x: Tensor) -> Tensor:
     """View (B, C, *spatial) as (B, *spatial, C)."""
     return x.movedim(1, -1)
+
+
+def pointwise(convolution: nn.Module, tokens: Tensor) -> Tensor:
+    """Apply a 1x1 convolution to tokens (B, *spatial, C) where they are: torch's own would copy them to and fro.
+
+    Args:
+        convolution: `nn.Conv2d` or `nn.Conv3d` with a kernel of one position.
+        tokens: (B, *spatial, C).
+
+    Returns:
+        Tensor (B, *spatial, out_channels).
+    """
+    return F.linear(tokens, convolution.weight.flatten(1), convolution.bias)
 
 
 def space_to_depth(x: Tensor, stride: Sequence[int]) -> Tensor:

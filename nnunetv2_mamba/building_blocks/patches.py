@@ -1,11 +1,14 @@
 """Patch embedding, merging and expanding: how the resolution changes between the stages of a VSS network."""
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 
 from torch import Tensor, nn
 
-from nnunetv2_mamba.building_blocks.layout import channels_last, depth_to_space, space_to_depth
+from nnunetv2_mamba.building_blocks.checkpointing import checkpointed
+from nnunetv2_mamba.building_blocks.grid import fold
+from nnunetv2_mamba.building_blocks.layout import channels_last, depth_to_space, pointwise, space_to_depth
 
 
 class PatchEmbed(nn.Module):
@@ -96,9 +99,43 @@ class FinalPatchExpand(PatchExpand):
     Args:
         channels: C, width of the input.
         stride: stride of the patch embedding, undone here.
+        checkpointed: whether training keeps the input of `segment` only and computes it again in the backward pass.
     """
 
-    def __init__(self, channels: int, stride: Sequence[int]) -> None:
+    def __init__(self, channels: int, stride: Sequence[int], checkpointed: bool = False) -> None:
         # A norm over one channel is constant, over two a mere sign.
         super().__init__(channels, max(4, channels // 4), stride)
         self.output_channels = self.norm.normalized_shape[0]
+        self.checkpointed = checkpointed
+
+    def segment(self, x: Tensor, head: nn.Module) -> Tensor:
+        """Logits that a 1x1 convolution makes of what `forward` returns.
+
+        Norm and head look at one position at a time, so they come first, and only the few logits of each position have
+        to be moved to where it is.
+
+        Args:
+            x: tokens (B, *spatial, channels).
+            head: `nn.Conv2d` or `nn.Conv3d` from ``output_channels`` to the classes, with a kernel of one position.
+
+        Returns:
+            Tensor (B, classes, *spatial * stride).
+        """
+        return checkpointed(partial(self._segment, head=head), x, enabled=self.checkpointed and self.training)
+
+    def compute_conv_feature_map_size(self, tokens: int) -> int:
+        """Feature-map elements that `segment` keeps for the backward pass, for so many tokens in."""
+        kept = tokens * self.expand.in_features
+        return kept if self.checkpointed else kept + self._inner_size(tokens)
+
+    def recomputed_feature_map_size(self, tokens: int) -> int:
+        """Feature-map elements that the backward pass of `segment` makes anew."""
+        return self._inner_size(tokens) if self.checkpointed else 0
+
+    def _inner_size(self, tokens: int) -> int:
+        return 2 * tokens * (self.expand.out_features + prod(self.stride))
+
+    def _segment(self, x: Tensor, head: nn.Module) -> Tensor:
+        cells = self.norm(self.expand(x).unflatten(-1, (prod(self.stride), self.output_channels)))
+        size = [length * step for length, step in zip(x.shape[1:-1], self.stride, strict=True)]
+        return fold(pointwise(head, cells).flatten(1, -3), self.stride, size)

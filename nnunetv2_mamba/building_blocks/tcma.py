@@ -1,6 +1,7 @@
 """S3-Mamba's Tensor-based Cross-feature Multi-scale Attention."""
 
 from collections.abc import Sequence
+from functools import reduce
 from math import isqrt, prod
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nnunetv2_mamba.building_blocks.instance_norm import InstanceNorm, instance_normalise
-from nnunetv2_mamba.building_blocks.layout import channels_first, channels_last, spatial_dims
+from nnunetv2_mamba.building_blocks.layout import channels_first, channels_last, pointwise
 from nnunetv2_mamba.building_blocks.sobel import SobelMagnitude
 from nnunetv2_mamba.building_blocks.tensor_attention import TensorAttention
 
@@ -31,31 +32,45 @@ class ImageStem(nn.Sequential):
         super().__init__(
             conv_op(input_channels, channels, 7, stride=first, padding=3, bias=False),
             InstanceNorm(channels),
-            nn.LeakyReLU(0.01),
+            nn.LeakyReLU(0.01, inplace=True),
             conv_op(channels, channels, 3, stride=second, padding=1, bias=False),
             InstanceNorm(channels),
-            nn.LeakyReLU(0.01),
+            nn.LeakyReLU(0.01, inplace=True),
         )
 
 
 class EdgeStem(nn.Sequential):
-    """Edge features E at full resolution: Sobel magnitude of each image channel, 3x3 convolution, norm.
+    """Edge features E on the grid of the finest tokens: Sobel magnitude, 3x3 convolution and norm, then their mean.
 
     Args:
         input_channels: channels of the image.
         channels: channels of E.
+        stride: stride of the patch embedding per axis, over which the mean is taken.
         conv_op: `nn.Conv2d` or `nn.Conv3d`.
         spacing: as in `SobelMagnitude`; the norm would undo a factor common to all axes anyway.
     """
 
     def __init__(
-        self, input_channels: int, channels: int, conv_op: type[nn.Module], spacing: Sequence[float] | None
+        self,
+        input_channels: int,
+        channels: int,
+        stride: Sequence[int],
+        conv_op: type[nn.Module],
+        spacing: Sequence[float] | None,
     ) -> None:
         super().__init__(
             SobelMagnitude(input_channels, conv_op, spacing),
             conv_op(input_channels, channels, 3, padding=1, bias=False),
             InstanceNorm(channels),
         )
+        self.stride = tuple(stride)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Image (B, input_channels, *spatial) to E (B, channels, *spatial / stride)."""
+        sobel, convolution, norm = self
+        normalised = instance_normalise(convolution(sobel(image)))
+        # The mean of a scaled cell is the scaled mean of the cell, and has fewer numbers to be scaled.
+        return norm.scale(average_pool(normalised, self.stride))
 
 
 class TCMALevel(nn.Module):
@@ -104,11 +119,11 @@ class TCMALevel(nn.Module):
         Returns:
             Tensor (B, Nc, *spatial).
         """
-        classes = self.class_conv(channels_first(features))
-        attention = torch.stack([scale(image, classes, edges) for scale in self.scales]).sum(0)
+        classes = channels_first(pointwise(self.class_conv, features))
+        attention = reduce(torch.add, [scale(image, classes, edges) for scale in self.scales])
         power = attention.square().mean(dim=tuple(range(2, attention.ndim)), keepdim=True)
-        scaled = attention * torch.rsqrt(power + 1e-8) * self.gain.view(-1, *(1,) * (attention.ndim - 2))
-        return scaled.to(self.gain.dtype)
+        gain = torch.rsqrt(power + 1e-8) * self.gain.view(-1, *(1,) * (attention.ndim - 2))
+        return (attention * gain).to(self.gain.dtype)
 
     def modulate(self, x: Tensor, attention: Tensor) -> tuple[Tensor, Tensor]:
         """Tune decoder tokens by the attended mask (eq. 5).
@@ -120,8 +135,8 @@ class TCMALevel(nn.Module):
         Returns:
             The tuned tokens, and the modulated mask (B, Nc, *spatial), which are logits for deep supervision.
         """
-        mask = attention * self.mask_conv(channels_first(x))
-        return x + channels_last(self.feedback(mask)), mask
+        mask = attention * channels_first(pointwise(self.mask_conv, x))
+        return x + pointwise(self.feedback, channels_last(mask)), mask
 
     def compute_conv_feature_map_size(self, grid: Sequence[int]) -> int:
         """Feature-map elements kept for the backward pass of one sample of so many tokens per axis."""
@@ -177,9 +192,8 @@ class TCMA(nn.Module):
                 f"{hidden}; each must be at least 1"
             )
         self.strides = [tuple(stride) for stride in strides]
-        self.pool = AVERAGE_POOLS[spatial_dims(conv_op)]
         self.image_stem = ImageStem(input_channels, image_channels, self.strides[1], conv_op)
-        self.edge_stem = EdgeStem(input_channels, edge_channels, conv_op, spacing)
+        self.edge_stem = EdgeStem(input_channels, edge_channels, self.strides[1], conv_op, spacing)
         # Nearly all of a level depends on the classes, so nnU-Net's -pretrained_weights must skip it: hence the name.
         self.seg_layers = nn.ModuleList(
             TCMALevel(channels, num_classes, patches, image_channels, edge_channels, hidden, conv_op)
@@ -196,13 +210,12 @@ class TCMA(nn.Module):
         Returns:
             One tensor (B, Nc, *spatial) a level.
         """
-        image_features = self.image_stem(image)
-        edges = self._pool(self.edge_stem(image), self.strides[1])
+        image_features, edges = self.image_stem(image), self.edge_stem(image)
         attention = []
         for level, tokens in enumerate(features):
             if level > 0:
                 stride = self.strides[level + 1]
-                image_features, edges = self._pool(image_features, stride), self._pool(edges, stride)
+                image_features, edges = average_pool(image_features, stride), average_pool(edges, stride)
             normalised = instance_normalise(image_features), instance_normalise(edges)
             attention.append(self.seg_layers[level](*normalised, tokens))
         return attention
@@ -223,9 +236,12 @@ class TCMA(nn.Module):
             size += level.compute_conv_feature_map_size(grid)
         return size
 
-    def _pool(self, x: Tensor, stride: tuple[int, ...]) -> Tensor:
-        # On the CPU, torch has no 3-D pooling of 16-bit numbers.
-        return self.pool(x.to(torch.promote_types(x.dtype, torch.float32)), stride, stride).to(x.dtype)
+
+def average_pool(x: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """Mean of x (B, C, *spatial) over cells of the size of the stride."""
+    # On the CPU, torch has no 3-D pooling of 16-bit numbers.
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    return AVERAGE_POOLS[len(stride)](wide, stride, stride).to(x.dtype)
 
 
 def _larger_factor(stride: int) -> int:

@@ -1,49 +1,14 @@
 """The tensor attention of TCMA at one scale: image, class and edge features of a patch weigh its pixels."""
 
 from collections.abc import Sequence
-from itertools import chain
 from math import ceil, prod
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nnunetv2_mamba.building_blocks.grid import crop, fold, pad_to_multiple, partition
 from nnunetv2_mamba.building_blocks.precision import without_autocast
-
-
-def partition(x: Tensor, patch: Sequence[int]) -> Tensor:
-    """Cut a grid into patches (eq. 1).
-
-    Args:
-        x: (B, C, *spatial), each axis a multiple of its patch size.
-        patch: patch size per axis.
-
-    Returns:
-        Tensor (B, P, J, C): P patches of J pixels.
-    """
-    ndim = len(patch)
-    grid = [length // size for length, size in zip(x.shape[2:], patch, strict=True)]
-    x = x.reshape(*x.shape[:2], *chain.from_iterable(zip(grid, patch, strict=True)))
-    x = x.permute(0, *range(2, 2 + 2 * ndim, 2), *range(3, 3 + 2 * ndim, 2), 1)
-    return x.reshape(x.shape[0], prod(grid), prod(patch), x.shape[-1])
-
-
-def fold(patches: Tensor, patch: Sequence[int], spatial: Sequence[int]) -> Tensor:
-    """Undo `partition`.
-
-    Args:
-        patches: (B, P, J, C).
-        patch: patch size per axis.
-        spatial: size of the grid, each axis a multiple of its patch size.
-
-    Returns:
-        Tensor (B, C, *spatial).
-    """
-    ndim = len(patch)
-    grid = [length // size for length, size in zip(spatial, patch, strict=True)]
-    x = patches.reshape(patches.shape[0], *grid, *patch, patches.shape[-1])
-    interleaved = chain.from_iterable(zip(range(1, ndim + 1), range(ndim + 1, 2 * ndim + 1), strict=True))
-    return x.permute(0, 2 * ndim + 1, *interleaved).reshape(patches.shape[0], patches.shape[-1], *spatial)
 
 
 class TensorAttention(nn.Module):
@@ -69,6 +34,8 @@ class TensorAttention(nn.Module):
         super().__init__()
         self.patch = patch
         self.num_classes = num_classes
+        self.image_channels = image_channels
+        self.edge_channels = edge_channels
         self.fc1 = nn.Linear(image_channels + num_classes + edge_channels, hidden)
         self.norm = nn.BatchNorm1d(hidden)
         self.fc2 = nn.Linear(hidden, image_channels * edge_channels)
@@ -86,18 +53,15 @@ class TensorAttention(nn.Module):
         """
         spatial = image.shape[2:]
         patch = self._clipped_patch(spatial)
-        P_O, P_I, P_E = (partition(pad_to_multiple(x, patch), patch) for x in (image, classes, edges))
+        widths = [self.image_channels, self.num_classes, self.edge_channels]
+        A_C = partition([pad_to_multiple(x, patch) for x in (image, classes, edges)], patch)
+        hidden = self.norm(self.fc1(A_C).flatten(0, 2))
+        W_D = self.fc2(F.relu(hidden, inplace=True)).sigmoid().unflatten(0, A_C.shape[:-1])
         # A small object on a flat background can have values of hundreds in O and E: their product leaves float16.
-        wide = torch.promote_types(image.dtype, torch.float32)
+        wide = torch.promote_types(A_C.dtype, torch.float32)
         with without_autocast(image.device):
-            # A_B of all classes in one product: the outer product of O and E at each pixel, averaged with R as weights.
-            image_edges = (P_O.to(wide).unsqueeze(-1) * P_E.to(wide).unsqueeze(-2)).flatten(-2)
-            A_B = torch.matmul(P_I.to(wide).transpose(-1, -2), image_edges) / prod(patch)
-        A_C = torch.cat((P_O, P_I, P_E), dim=-1)
-        hidden = self.norm(self.fc1(A_C).flatten(0, 2)).unflatten(0, A_C.shape[:-1])
-        W_D = self.fc2(F.relu(hidden)).sigmoid()
-        with without_autocast(image.device):
-            attention = torch.matmul(W_D.to(wide), A_B.transpose(-1, -2)) / W_D.shape[-1]
+            A_B = _mean_product(*A_C.to(wide).split(widths, dim=-1))
+            attention = torch.matmul(W_D.to(wide), A_B.transpose(-1, -2) / W_D.shape[-1])
         padded = [ceil(length / size) * size for length, size in zip(spatial, patch, strict=True)]
         return crop(fold(attention, patch, padded), spatial)
 
@@ -106,26 +70,24 @@ class TensorAttention(nn.Module):
         patch = self._clipped_patch(spatial)
         n_patches = prod(ceil(length / size) for length, size in zip(spatial, patch, strict=True))
         pixels, pairs = n_patches * prod(patch), self.fc2.out_features
-        return pixels * (2 * self.fc1.in_features + 3 * self.fc1.out_features + 2 * pairs) + n_patches * (
-            self.num_classes * pairs
-        )
+        product = self.num_classes * self.image_channels if self.num_classes < self.edge_channels else pairs
+        per_pixel = self.fc1.in_features + 2 * self.fc1.out_features + pairs + product
+        return pixels * per_pixel + n_patches * self.num_classes * pairs
 
     def _clipped_patch(self, spatial: Sequence[int]) -> list[int]:
         return [min(self.patch, max(length, 2)) for length in spatial]
 
 
-def pad_to_multiple(x: Tensor, multiple: Sequence[int]) -> Tensor:
-    """Continue x (B, C, *spatial) by its last values, at the end of each axis, up to a multiple of the given size."""
-    # Not F.pad: the backward pass of its replicate mode has a memory layout that torch.compile does not expect.
-    for axis, size in enumerate(multiple, start=2):
-        if missing := -x.shape[axis] % size:
-            last = x.narrow(axis, x.shape[axis] - 1, 1)
-            x = torch.cat([x, *[last] * missing], dim=axis)
-    return x
+def _mean_product(P_O: Tensor, P_I: Tensor, P_E: Tensor) -> Tensor:
+    """A_B (B, P, Nc, C * E) of eq. 2, with means, from patches of O, R and E (B, P, J, channels).
 
-
-def crop(x: Tensor, spatial: Sequence[int]) -> Tensor:
-    """Keep the first positions of each axis of x (B, C, *spatial)."""
-    for axis, length in enumerate(spatial, start=2):
-        x = x.narrow(axis, 0, length)
-    return x
+    The largest intermediate has as many channels at each pixel as the smaller of two outer products.
+    """
+    if P_I.shape[-1] < P_E.shape[-1]:
+        classes_image = (P_I.unsqueeze(-1) * P_O.unsqueeze(-2)).flatten(-2)
+        product = torch.matmul(classes_image.transpose(-1, -2), P_E)
+        product = product.reshape(*P_I.shape[:2], P_I.shape[-1], P_O.shape[-1] * P_E.shape[-1])
+    else:
+        image_edges = (P_O.unsqueeze(-1) * P_E.unsqueeze(-2)).flatten(-2)
+        product = torch.matmul(P_I.transpose(-1, -2), image_edges)
+    return product / P_I.shape[2]

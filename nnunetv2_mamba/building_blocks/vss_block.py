@@ -1,5 +1,6 @@
 """The residual blocks of VM-UNet and S3-Mamba."""
 
+import torch
 from torch import Tensor, nn
 
 from nnunetv2_mamba.building_blocks.drop_path import DropPath
@@ -36,7 +37,9 @@ class VSSBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, *spatial, C) in, the same shape out."""
-        return x + self.drop_path(self.self_attention(self.ln_1(x)))
+        branch = self.self_attention(self.ln_1(x))
+        factor = self.drop_path.factor(branch)
+        return x + branch if factor is None else torch.addcmul(x, branch, factor)
 
     def compute_conv_feature_map_size(self, tokens: int) -> int:
         """Feature-map elements kept for the backward pass of one sample of so many tokens."""
@@ -74,10 +77,11 @@ class EnVSSBlock(VSSBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, *spatial, C) in, the same shape out."""
+        if self.channel_attention is None:
+            return super().forward(x)
         branch = self.self_attention(self.ln_1(x))
-        if self.channel_attention is not None:
-            branch = self.channel_attention(branch)
-        return x + self.drop_path(branch)
+        factor, kept = self.channel_attention.factor(branch), self.drop_path.factor(branch)
+        return torch.addcmul(x, branch, factor if kept is None else factor * kept)
 
     def compute_conv_feature_map_size(self, tokens: int) -> int:
         """Feature-map elements kept for the backward pass of one sample of so many tokens."""

@@ -1,14 +1,14 @@
 """The decoder of the VSS networks."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain
-from math import prod
 
 from torch import Tensor, nn
 
+from nnunetv2_mamba.building_blocks.checkpointing import BlockSequence
 from nnunetv2_mamba.building_blocks.drop_path import linear_rates
 from nnunetv2_mamba.building_blocks.init import init_vss_weights
-from nnunetv2_mamba.building_blocks.layout import channels_first
+from nnunetv2_mamba.building_blocks.layout import channels_first, pointwise
 from nnunetv2_mamba.building_blocks.patches import FinalPatchExpand, PatchExpand
 from nnunetv2_mamba.building_blocks.tcma import TCMA
 from nnunetv2_mamba.building_blocks.vss_encoder import BlockFactory, EncodedImage, VSSEncoder
@@ -22,10 +22,10 @@ class VSSUpStage(nn.Module):
         blocks: the blocks.
     """
 
-    def __init__(self, upsample: PatchExpand | None, blocks: Sequence[nn.Module]) -> None:
+    def __init__(self, upsample: PatchExpand | None, blocks: BlockSequence) -> None:
         super().__init__()
         self.upsample = upsample
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks = blocks
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, *spatial, C) of the coarser level to those of this one."""
@@ -49,6 +49,8 @@ class VSSDecoder(nn.Module):
             gives them gradients of zero, because DDP waits for a gradient of every parameter.
         tcma: attention that modulates each level, whose masks then are the side outputs.
         deep_supervision: whether side outputs are returned.
+        checkpointed_stages: those whose blocks are recomputed in the backward pass, 0 the finest, to which the
+            expansion to full resolution belongs. TCMA never is: its batch norm would see everything twice.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class VSSDecoder(nn.Module):
         side_heads: bool = False,
         tcma: TCMA | None = None,
         deep_supervision: bool = False,
+        checkpointed_stages: Collection[int] = (),
     ) -> None:
         super().__init__()
         widths, strides = encoder.output_channels, encoder.strides
@@ -71,8 +74,10 @@ class VSSDecoder(nn.Module):
         for level, n_blocks in zip(reversed(range(len(widths))), n_blocks_per_stage, strict=True):
             coarsest = level + 1 == len(widths)
             upsample = None if coarsest else PatchExpand(widths[level + 1], widths[level], strides[level + 2])
-            self.layers.append(VSSUpStage(upsample, [make_block(widths[level], next(rates)) for _ in range(n_blocks)]))
-        self.final_expand = FinalPatchExpand(widths[0], strides[1])
+            blocks = [make_block(widths[level], next(rates)) for _ in range(n_blocks)]
+            sequence = BlockSequence(*blocks, checkpointed=level in checkpointed_stages)
+            self.layers.append(VSSUpStage(upsample, sequence))
+        self.final_expand = FinalPatchExpand(widths[0], strides[1], checkpointed=0 in checkpointed_stages)
         self.apply(init_vss_weights)
         self.tcma = tcma
         # nnU-Net's -pretrained_weights leaves out what lies below `seg_layers`. Full resolution first, then the levels.
@@ -110,12 +115,12 @@ class VSSDecoder(nn.Module):
             if self.tcma is not None:
                 x, mask = self.tcma.modulate(level, x, attention[level])
             elif self.deep_supervision and level < coarsest:
-                mask = self.seg_layers[level + 1](channels_first(x))
+                mask = channels_first(pointwise(self.seg_layers[level + 1], x))
             if level < coarsest:
                 side_outputs.append(mask)
             if level > 0 or self.finest_skip:
                 x = x + encoded.skips[level]
-        logits = self.seg_layers[0](channels_first(self.final_expand(x)))
+        logits = self.final_expand.segment(x, self.seg_layers[0])
         if self.deep_supervision:
             return [logits, *reversed(side_outputs)]
         idle_heads = self.seg_layers[1:]
@@ -125,16 +130,20 @@ class VSSDecoder(nn.Module):
 
     def compute_conv_feature_map_size(self, encoder: VSSEncoder, input_size: Sequence[int]) -> int:
         """Feature-map elements kept for the backward pass of one sample of that size."""
-        tokens = [prod(input_size) // prod(encoder.strides[1])]
-        for stride in encoder.strides[2:]:
-            tokens.append(tokens[-1] // prod(stride))
+        tokens = encoder.tokens_per_stage(input_size)
         size = 0
         for level, layer in zip(reversed(range(len(tokens))), self.layers, strict=True):
             if layer.upsample is not None:
                 size += layer.upsample.compute_conv_feature_map_size(tokens[level + 1])
-            size += sum(block.compute_conv_feature_map_size(tokens[level]) for block in layer.blocks)
+            size += layer.blocks.compute_conv_feature_map_size(tokens[level])
         for level, head in enumerate(self.seg_layers[1:]):
             size += tokens[level] * head.in_channels
         size += self.final_expand.compute_conv_feature_map_size(tokens[0])
-        size += prod(input_size) * self.seg_layers[0].in_channels
         return size if self.tcma is None else size + self.tcma.compute_conv_feature_map_size(input_size)
+
+    def recomputed_feature_map_size(self, encoder: VSSEncoder, input_size: Sequence[int]) -> int:
+        """Most feature-map elements that the backward pass makes anew at a time, for one sample of that size."""
+        tokens = encoder.tokens_per_stage(input_size)
+        blocks = zip(reversed(tokens), self.layers, strict=True)
+        sizes = [layer.blocks.recomputed_feature_map_size(count) for count, layer in blocks]
+        return max(*sizes, self.final_expand.recomputed_feature_map_size(tokens[0]))

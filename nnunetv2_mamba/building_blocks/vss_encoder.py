@@ -1,11 +1,14 @@
 """The encoder of the VSS networks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from itertools import accumulate
 from math import prod
+from operator import mul
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from nnunetv2_mamba.building_blocks.checkpointing import BlockSequence
 from nnunetv2_mamba.building_blocks.drop_path import linear_rates
 from nnunetv2_mamba.building_blocks.init import init_vss_weights
 from nnunetv2_mamba.building_blocks.patches import PatchEmbed, PatchMerging
@@ -34,9 +37,9 @@ class VSSStage(nn.Module):
         downsample: what leads to the next level, or None.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], downsample: PatchMerging | None) -> None:
+    def __init__(self, blocks: BlockSequence, downsample: PatchMerging | None) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks = blocks
         self.downsample = downsample
 
 
@@ -52,6 +55,7 @@ class VSSEncoder(nn.Module):
         conv_op: `nn.Conv2d` or `nn.Conv3d`.
         make_block: makes a block from its width and drop-path rate.
         drop_path_rate: rate of the last block; it rises linearly from 0.
+        checkpointed_stages: those whose blocks are recomputed in the backward pass, 0 the finest.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class VSSEncoder(nn.Module):
         conv_op: type[nn.Module],
         make_block: BlockFactory,
         drop_path_rate: float = 0.0,
+        checkpointed_stages: Collection[int] = (),
     ) -> None:
         super().__init__()
         self.output_channels = list(features_per_stage)
@@ -74,7 +79,10 @@ class VSSEncoder(nn.Module):
             width = features_per_stage[level]
             coarsest = level + 1 == len(features_per_stage)
             merge = None if coarsest else PatchMerging(width, features_per_stage[level + 1], self.strides[level + 2])
-            stages.append(VSSStage([make_block(width, rate) for rate in rates], merge))
+            blocks = BlockSequence(
+                *(make_block(width, rate) for rate in rates), checkpointed=level in checkpointed_stages
+            )
+            stages.append(VSSStage(blocks, merge))
         self.layers = nn.ModuleList(stages)
         self.apply(init_vss_weights)
 
@@ -92,11 +100,20 @@ class VSSEncoder(nn.Module):
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Feature-map elements kept for the backward pass of one sample of that size."""
-        tokens = prod(input_size) // prod(self.strides[1])
-        size = prod(input_size) + self.patch_embed.compute_conv_feature_map_size(tokens)
+        tokens = self.tokens_per_stage(input_size)
+        size = prod(input_size) * self.patch_embed.proj.in_channels
+        size += self.patch_embed.compute_conv_feature_map_size(tokens[0])
         for level, layer in enumerate(self.layers):
-            size += sum(block.compute_conv_feature_map_size(tokens) for block in layer.blocks)
+            size += layer.blocks.compute_conv_feature_map_size(tokens[level])
             if layer.downsample is not None:
-                tokens //= prod(self.strides[level + 2])
-                size += layer.downsample.compute_conv_feature_map_size(tokens)
+                size += layer.downsample.compute_conv_feature_map_size(tokens[level + 1])
         return size
+
+    def recomputed_feature_map_size(self, input_size: Sequence[int]) -> int:
+        """Most feature-map elements that the backward pass makes anew at a time, for one sample of that size."""
+        tokens = self.tokens_per_stage(input_size)
+        return max(layer.blocks.recomputed_feature_map_size(n) for n, layer in zip(tokens, self.layers, strict=True))
+
+    def tokens_per_stage(self, input_size: Sequence[int]) -> list[int]:
+        """Number of tokens of each stage for an image of that size, finest first."""
+        return [prod(input_size) // cell for cell in accumulate((prod(step) for step in self.strides[1:]), mul)]

@@ -7,6 +7,7 @@ EPOCHS_VARIABLE = "NNUNETV2_MAMBA_EPOCHS"
 ITERATIONS_VARIABLE = "NNUNETV2_MAMBA_ITERATIONS"
 VAL_ITERATIONS_VARIABLE = "NNUNETV2_MAMBA_VAL_ITERATIONS"
 AUTOCAST_VARIABLE = "NNUNETV2_MAMBA_AUTOCAST"
+CHECKPOINTED_STAGES_VARIABLE = "NNUNETV2_MAMBA_CHECKPOINTED_STAGES"
 AUTOCAST_DTYPES = ("float16", "bfloat16")
 
 
@@ -44,6 +45,21 @@ def autocast_from_environment() -> str | None:
     if text is not None and text not in AUTOCAST_DTYPES:
         raise ValueError(f"{AUTOCAST_VARIABLE}={text} is neither {' nor '.join(AUTOCAST_DTYPES)}: set one or unset it.")
     return text
+
+
+def checkpointed_stages_from_environment() -> list[int] | None:
+    """Stages of our networks to be checkpointed, 0 the finest; None leaves it to the plan.
+
+    Raises:
+        ValueError: the variable is no list of numbers.
+    """
+    text = os.environ.get(CHECKPOINTED_STAGES_VARIABLE)
+    if text is None:
+        return None
+    stages = [stage.strip() for stage in text.split(",")]
+    if not all(stage.isascii() and stage.isdigit() for stage in stages):
+        raise ValueError(f"{CHECKPOINTED_STAGES_VARIABLE}={text} is no list of stages: give one such as 0 or 0,1.")
+    return [int(stage) for stage in stages]
 
 
 def _positive_integer(variable: str) -> int | None:

@@ -41,10 +41,31 @@ def test_is_one_graph_under_autocast_too(network_class, conv_op, dtype):
     axes = 2 if conv_op is nn.Conv2d else 3
     strides = ((1,) * axes, (4,) * axes, (2,) * axes)
     arguments = {"n_blocks_per_stage": 1, "n_blocks_per_stage_decoder": 1, "deep_supervision": True}
-    arguments |= {"side_heads": True} if network_class is VMUNet else {}
+    # Both with and without recomputation, which the compiler has to take into the graph of the backward pass.
+    arguments |= {"side_heads": True, "checkpointed_stages": (0,)} if network_class is VMUNet else {}
     network = network_class(1, 2, (8, 16), strides, conv_op=conv_op, **arguments)
     compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
     with torch.autocast("cpu", dtype):
         outputs = compiled(torch.randn(2, 1, *(16,) * axes))
     sum(output.float().square().mean() for output in outputs).backward()
     assert all(p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.compile
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself
+def test_another_size_is_another_graph():
+    """Of a size that may vary, torch would derive for minutes by what TCMA's patches divide it."""
+    torch._dynamo.reset()
+    graphs = []
+
+    def count(graph: torch.fx.GraphModule, inputs: list) -> torch.fx.GraphModule:
+        graphs.append(any(isinstance(value, torch.SymInt) for value in inputs))
+        return graph
+
+    network = VMUNet(1, 2, (8,), (1, 2), 1, 1).eval()
+    compiled = torch.compile(network, fullgraph=True, backend=count)
+    with torch.no_grad():
+        for size in (16, 24, 32, 24):
+            image = torch.randn(1, 1, size, 16)
+            torch.testing.assert_close(compiled(image), network(image))
+    assert graphs == [False, False, False]

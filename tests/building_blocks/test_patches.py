@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nnunetv2_mamba.building_blocks import FinalPatchExpand, PatchEmbed, PatchExpand, PatchMerging
-from nnunetv2_mamba.building_blocks.layout import depth_to_space, space_to_depth, spatial_dims
+from nnunetv2_mamba.building_blocks.layout import channels_first, depth_to_space, space_to_depth, spatial_dims
 
 STRIDES = [(2, 2), (1, 2), (2, 2, 2), (1, 2, 3)]
 
@@ -58,6 +58,22 @@ def test_published_sizes():
 def test_narrow_final_expand_still_carries_information():
     expand = FinalPatchExpand(4, (4, 4))
     assert expand(torch.randn(1, 3, 3, 4)).flatten(0, -2).std(0).min() > 0.1
+
+
+@pytest.mark.parametrize("stride", STRIDES, ids=str)
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_segmenting_is_expanding_and_then_the_head(stride, checkpointed):
+    torch.manual_seed(0)
+    expand = FinalPatchExpand(20, stride, checkpointed).double()
+    head = {2: nn.Conv2d, 3: nn.Conv3d}[len(stride)](expand.output_channels, 3, 1).double()
+    results = []
+    for segment in (expand.segment, lambda x, head: head(channels_first(expand(x)))):
+        x = torch.randn(2, *(3, 2, 4)[: len(stride)], 20, generator=torch.Generator().manual_seed(1)).double()
+        logits = segment(x.requires_grad_(), head)
+        gradients = torch.autograd.grad(logits.square().sum(), [x, *expand.parameters(), *head.parameters()])
+        results.append([logits, *gradients])
+    for ours, plain in zip(*results, strict=True):
+        torch.testing.assert_close(ours, plain)
 
 
 def test_embedding_sees_each_patch_alone():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nnunetv2_mamba.building_blocks import TCMA
-from nnunetv2_mamba.building_blocks.tcma import ImageStem
+from nnunetv2_mamba.building_blocks.tcma import EdgeStem, ImageStem
 
 STRIDES = ((1, 1), (4, 4), (2, 2))
 WIDTHS = (8, 16)
@@ -78,6 +78,18 @@ def test_flat_image_is_finite():
 def test_image_stem_lands_on_the_tokens(stride):
     size = [5 * step for step in stride]
     assert ImageStem(1, 4, stride, nn.Conv2d)(torch.randn(1, 1, *size)).shape == (1, 4, 5, 5)
+
+
+@pytest.mark.parametrize(("conv_op", "stride"), [(nn.Conv2d, (4, 2)), (nn.Conv3d, (1, 4, 2))], ids=["2d", "3d"])
+def test_edges_are_the_mean_of_full_resolution(conv_op, stride):
+    torch.manual_seed(0)
+    stem, image = EdgeStem(2, 4, stride, conv_op, None).double(), torch.randn(2, 2, *(8,) * len(stride)).double()
+    for parameter in stem.parameters():
+        nn.init.normal_(parameter)
+    sobel, convolution, norm = stem
+    full = norm(convolution(sobel(image)))
+    pool = {2: nn.functional.avg_pool2d, 3: nn.functional.avg_pool3d}[len(stride)]
+    torch.testing.assert_close(stem(image), pool(full, stride))
 
 
 def test_edges_are_measured_in_the_spacing():

@@ -1,13 +1,12 @@
 """The tensor attention of one scale against the equations."""
 
+from functools import partial
+
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from nnunetv2_mamba.building_blocks.tensor_attention import TensorAttention, crop, fold, pad_to_multiple, partition
-
-GRIDS = st.lists(st.integers(1, 3), min_size=2, max_size=3)
+from nnunetv2_mamba.building_blocks.grid import fold, partition
+from nnunetv2_mamba.building_blocks.tensor_attention import TensorAttention
 
 
 def make_attention(patch: int, num_classes: int = 3) -> TensorAttention:
@@ -17,43 +16,46 @@ def make_attention(patch: int, num_classes: int = 3) -> TensorAttention:
     return attention.eval()
 
 
-def features(*spatial: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def features(*spatial: int, num_classes: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return tuple(torch.randn(2, c, *spatial, generator=generator, dtype=torch.float64) for c in (4, 3, 5))
+    return tuple(torch.randn(2, c, *spatial, generator=generator, dtype=torch.float64) for c in (4, num_classes, 5))
 
 
-@given(grid=GRIDS, data=st.data())
-def test_fold_undoes_partition(grid, data):
-    patch = data.draw(st.lists(st.integers(1, 4), min_size=len(grid), max_size=len(grid)))
-    spatial = [cells * size for cells, size in zip(grid, patch, strict=True)]
-    x = torch.randn(2, 3, *spatial)
-    assert torch.equal(fold(partition(x, patch), patch, spatial), x)
-
-
-def test_partition_rows_are_patches():
-    x = torch.arange(16.0).reshape(1, 1, 4, 4)
-    assert partition(x, (2, 2))[0, :, :, 0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
-
-
-@given(spatial=GRIDS, multiple=st.integers(1, 5))
-def test_crop_undoes_padding_by_the_last_value(spatial, multiple):
-    x = torch.randn(1, 2, *spatial)
-    padded = pad_to_multiple(x, [multiple] * len(spatial))
-    assert all(size % multiple == 0 for size in padded.shape[2:])
-    assert torch.equal(crop(padded, spatial), x)
-    assert torch.equal(padded.flatten(2)[..., -1], x.flatten(2)[..., -1])
-
-
-def test_equals_the_written_equations():
-    attention = make_attention(patch=2)
-    image, classes, edges = features(4, 6)
-    P_O, P_I, P_E = (partition(x, (2, 2)) for x in (image, classes, edges))
-    A_B = torch.einsum("bpjc,bpjk,bpje->bpkce", P_O, P_I, P_E) / 4
+def written_equations(attention: TensorAttention, *features: torch.Tensor, patch: list[int]) -> torch.Tensor:
+    """Eqs. 1 to 4 with means, in index notation and with every intermediate."""
+    spatial = features[0].shape[2:]
+    P_O, P_I, P_E = (partition([x], patch) for x in features)
+    pairs = P_O.shape[-1] * P_E.shape[-1]
+    A_B = torch.einsum("bpjc,bpjk,bpje->bpkce", P_O, P_I, P_E) / P_O.shape[2]
     rows = torch.cat((P_O, P_I, P_E), -1)
-    hidden = attention.fc1(rows).flatten(0, 2)
-    W_D = attention.fc2(attention.norm(hidden).relu()).sigmoid().reshape(*rows.shape[:3], 4, 5)
-    expected = torch.einsum("bpkce,bpjce->bpjk", A_B, W_D) / 20
-    torch.testing.assert_close(attention(image, classes, edges), fold(expected, (2, 2), (4, 6)))
+    hidden = attention.norm(attention.fc1(rows).flatten(0, 2)).relu()
+    W_D = attention.fc2(hidden).sigmoid().reshape(*rows.shape[:3], P_O.shape[-1], P_E.shape[-1])
+    return fold(torch.einsum("bpkce,bpjce->bpjk", A_B, W_D) / pairs, patch, spatial)
+
+
+@pytest.mark.parametrize("num_classes", [1, 3, 5, 14])
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize(("patch", "spatial"), [(2, (4, 6)), (4, (8, 8)), (4, (4, 8, 4))], ids=str)
+def test_equals_the_written_equations(num_classes, training, patch, spatial):
+    """Whichever outer product is the smaller one; values, gradients, and what batch norm remembers."""
+    results = []
+    for function in (TensorAttention.forward, partial(written_equations, patch=[patch] * len(spatial))):
+        attention = make_attention(patch, num_classes).train(training)
+        inputs = [x.requires_grad_() for x in features(*spatial, num_classes=num_classes)]
+        attended = function(attention, *inputs)
+        attended.square().sum().backward()
+        gradients = [tensor.grad for tensor in (*inputs, *attention.parameters())]
+        results.append([attended.detach(), *gradients, *attention.buffers()])
+    for ours, written in zip(*results, strict=True):
+        torch.testing.assert_close(ours, written)
+
+
+def test_single_precision_is_within_rounding():
+    exact, attention = make_attention(4), make_attention(4).float()
+    image, classes, edges = features(16, 12)
+    expected = written_equations(exact, image, classes, edges, patch=[4, 4])
+    rounded = attention(image.float(), classes.float(), edges.float())
+    assert (rounded - expected).norm() < 1e-6 * expected.norm()
 
 
 def test_a_pixel_acts_only_within_its_patch():

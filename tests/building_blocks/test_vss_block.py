@@ -77,6 +77,22 @@ def test_channel_attention_sees_each_sample_alone_and_only_its_mean():
     torch.testing.assert_close(block(shuffled).sum((1, 2)), block(u).sum((1, 2)))
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_envss_block_is_the_sum_of_its_parts(rate):
+    """The two residuals and the dropped branch, which the block computes in one pass."""
+    torch.manual_seed(0)
+    block, x = EnVSSBlock(16, drop_path_rate=rate).double(), torch.randn(6, 3, 4, 16, dtype=torch.float64)
+    torch.manual_seed(1)
+    y = block(x)
+    torch.manual_seed(1)
+    expected = x + block.drop_path(block.channel_attention(block.self_attention(block.ln_1(x))))
+    torch.testing.assert_close(y, expected)
+    u = torch.randn(2, 3, 4, 16, dtype=torch.float64)
+    attention = block.channel_attention
+    gate = attention.fc2(attention.fc1(u.mean((1, 2), keepdim=True)).relu()).sigmoid()
+    torch.testing.assert_close(attention(u), u * gate + u)
+
+
 def test_envss_reduces_to_vss_when_switched_off():
     plain = EnVSSBlock(16, depthwise_conv=True, channel_attention=False)
     reference = VSSBlock(16)

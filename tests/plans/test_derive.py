@@ -6,6 +6,7 @@ from inspect import signature
 from pathlib import Path
 
 import pytest
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_mamba.architectures import _registry
@@ -171,3 +172,35 @@ def test_missing_source_names_the_command_to_run(folder):
 def test_missing_dataset_is_nnunets_own_message(folder):
     with pytest.raises(RuntimeError, match="Could not find a dataset with the ID 123"):
         derive_plans_file("123")
+
+
+def test_checkpointed_stages_reach_the_network_through_the_plans(plans):
+    """What is written is read again as JSON and built as nnU-Net builds it."""
+    derived = json.loads(json.dumps(derive_plans(plans, "S3Mamba", ["2d"], "Lean", [0, 2])))
+    configuration = PlansManager(derived).get_configuration("2d")
+    network = get_network_from_plans(
+        configuration.network_arch_class_name,
+        configuration.network_arch_init_kwargs,
+        configuration.network_arch_init_kwargs_req_import,
+        1,
+        2,
+        deep_supervision=True,
+    )
+    assert [layer.blocks.checkpointed for layer in network.encoder.layers] == [True, False, True, False]
+    assert [layer.blocks.checkpointed for layer in network.decoder.layers] == [False, True, False, True]
+    untouched = derived["configurations"]["2d_low"]["architecture"]["arch_kwargs"]
+    assert "checkpointed_stages" not in untouched
+    assert "checkpointed_stages" not in derive_plans(plans, "S3Mamba")["configurations"]["2d"]["architecture"]
+
+
+def test_checkpointed_stages_can_be_added_to_plans_of_ours(plans):
+    again = derive_plans(derive_plans(plans, "VMUNet"), "VMUNet", plans_name="Lean", checkpointed_stages=[1])
+    for entry in again["configurations"].values():
+        assert entry["architecture"]["arch_kwargs"]["checkpointed_stages"] == [1]
+
+
+def test_a_stage_that_a_configuration_does_not_have_is_named(plans):
+    with pytest.raises(
+        ValueError, match=r"^configuration 2d_low has the stages 0, the finest, to 2: stage 3 cannot be"
+    ):
+        derive_plans(plans, "S3Mamba", checkpointed_stages=[0, 3])

@@ -4,21 +4,40 @@ import pytest
 import torch
 
 from nnunetv2_mamba.training.autocast import autocast_dtype
-from nnunetv2_mamba.training.settings import QuickRun, autocast_from_environment
+from nnunetv2_mamba.training.settings import (
+    QuickRun,
+    autocast_from_environment,
+    checkpointed_stages_from_environment,
+)
 
 VARIABLES = ("NNUNETV2_MAMBA_EPOCHS", "NNUNETV2_MAMBA_ITERATIONS", "NNUNETV2_MAMBA_VAL_ITERATIONS")
 AUTOCAST = "NNUNETV2_MAMBA_AUTOCAST"
+STAGES = "NNUNETV2_MAMBA_CHECKPOINTED_STAGES"
 
 
 @pytest.fixture(autouse=True)
 def _unset(monkeypatch):
-    for variable in (*VARIABLES, AUTOCAST):
+    for variable in (*VARIABLES, AUTOCAST, STAGES):
         monkeypatch.delenv(variable, raising=False)
 
 
 def test_nothing_set_changes_nothing():
     assert QuickRun.from_environment() == QuickRun(None, None, None)
     assert autocast_from_environment() is None
+    assert checkpointed_stages_from_environment() is None
+
+
+@pytest.mark.parametrize(("text", "stages"), [("0", [0]), ("0,1", [0, 1]), ("2, 0", [2, 0])])
+def test_stages_are_a_list_of_numbers(monkeypatch, text, stages):
+    monkeypatch.setenv(STAGES, text)
+    assert checkpointed_stages_from_environment() == stages
+
+
+@pytest.mark.parametrize("text", ["", "all", "-1", "0;1", "0,", "1.0"])
+def test_anything_but_stages_is_refused(monkeypatch, text):
+    monkeypatch.setenv(STAGES, text)
+    with pytest.raises(ValueError, match=f"^{STAGES}={text} is no list of stages: give one such as 0 or 0,1"):
+        checkpointed_stages_from_environment()
 
 
 def test_each_variable_has_its_place(monkeypatch):

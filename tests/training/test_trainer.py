@@ -120,6 +120,34 @@ def test_a_plan_that_names_our_network_is_used_as_it_is(make_trainer):
     assert torch.isfinite(torch.as_tensor(trainer.train_step(batch_for(trainer))["loss"]))
 
 
+def checkpointed_levels(network: torch.nn.Module) -> list[bool]:
+    return [layer.blocks.checkpointed for layer in network.encoder.layers]
+
+
+def test_the_variable_for_checkpointed_stages_goes_before_class_and_plan(make_trainer, monkeypatch):
+    class Lean(SmallVMUNetTrainer):
+        network_overrides: ClassVar = {**SMALL, "checkpointed_stages": [0]}
+
+    planned = make_trainer(SmallS3MambaTrainer)
+    planned.configuration_manager.configuration["architecture"] = s3mamba_plan()
+    trainers = [make_trainer(Lean), planned]
+    for trainer in trainers:
+        trainer.initialize()
+    assert [checkpointed_levels(trainer.network) for trainer in trainers] == [[True, False], [False, False]]
+
+    monkeypatch.setenv("NNUNETV2_MAMBA_CHECKPOINTED_STAGES", "1")
+    for trainer in trainers:
+        trainer.was_initialized = False
+        trainer.initialize()
+        assert checkpointed_levels(trainer.network) == [False, True]
+        assert torch.isfinite(torch.as_tensor(trainer.train_step(batch_for(trainer))["loss"]))
+    assert planned.configuration_manager.configuration["architecture"] == s3mamba_plan()
+
+    monkeypatch.setenv("NNUNETV2_MAMBA_CHECKPOINTED_STAGES", "2")
+    with pytest.raises(ValueError, match=r"^checkpointed_stages names 2; the network has the stages 0, the finest"):
+        planned.build_network_architecture(planned.plans_manager, planned.configuration_manager, 1, 2)
+
+
 def test_a_plan_of_another_network_of_ours_is_refused_in_training_and_prediction(make_trainer):
     trainer = make_trainer(SmallVMUNetTrainer)
     trainer.configuration_manager.configuration["architecture"] = s3mamba_plan()

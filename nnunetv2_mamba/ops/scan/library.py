@@ -121,8 +121,8 @@ def _setup_context(ctx, inputs, output) -> None:
 def _backward(ctx, dy: Tensor | None, dstates: Tensor | None):
     if dy is None:
         return (None,) * 13
-    _, *tensors = ctx.saved_tensors
-    grads = _grid_scan_backward(dy, *ctx.saved_tensors, *ctx.static)
+    states, *tensors = ctx.saved_tensors  # once: activation checkpointing does not answer twice
+    grads = _grid_scan_backward(dy, states, *tensors, *ctx.static)
     cast = (None if t is None else grad.to(t.dtype) for t, grad in zip(tensors, grads, strict=True))
     return *cast, *(None,) * 5
 

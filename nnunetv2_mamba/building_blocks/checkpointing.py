@@ -1,0 +1,56 @@
+"""Activation checkpointing: less memory kept for the backward pass, which computes a second time what is missing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def checkpointed(function: Callable[..., Tensor], *inputs: Any, enabled: bool) -> Tensor:
+    """Call a function of which the backward pass, where there is one, knows the inputs only.
+
+    Source: Training deep nets with sublinear memory cost, arXiv 1604.06174.
+
+    Args:
+        function: has no state that a second call would change, such as the averages of batch norm. Random numbers are
+            the same in the second call.
+        inputs: what it is called with.
+        enabled: False is a plain call.
+    """
+    if enabled and torch.is_grad_enabled():
+        return checkpoint(function, *inputs, use_reentrant=False)
+    return function(*inputs)
+
+
+class BlockSequence(nn.Sequential):
+    """Blocks of one resolution, one after the other.
+
+    Args:
+        blocks: the blocks.
+        checkpointed: whether training keeps the blocks' inputs only. Each block is recomputed on its own, so that the
+            activations of no more than one are there at a time.
+    """
+
+    def __init__(self, *blocks: nn.Module, checkpointed: bool = False) -> None:
+        super().__init__(*blocks)
+        self.checkpointed = checkpointed
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, *spatial, C) in, the same shape out."""
+        for block in self:
+            x = checkpointed(block, x, enabled=self.checkpointed and self.training)
+        return x
+
+    def compute_conv_feature_map_size(self, tokens: int) -> int:
+        """Feature-map elements kept for the backward pass of one sample of so many tokens."""
+        if self.checkpointed:
+            return sum(tokens * block.channels for block in self)
+        return sum(block.compute_conv_feature_map_size(tokens) for block in self)
+
+    def recomputed_feature_map_size(self, tokens: int) -> int:
+        """Feature-map elements that the backward pass makes anew at a time, beyond the inputs of the blocks."""
+        if not self.checkpointed:
+            return 0
+        return max(block.compute_conv_feature_map_size(tokens) - tokens * block.channels for block in self)
