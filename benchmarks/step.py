@@ -1,159 +1,157 @@
-"""``python -m benchmarks.step [--3d]``: one training step against nnU-Net's own U-Net, and where the time goes.
+"""One training step of every trainer next to nnU-Net's own networks on the same plan, and where its time goes.
 
-The setting is nnU-Net's 2-D plan for 256x256 colour images: batch 2, 3 channels, 2 classes, deep supervision with
-nnU-Net's loss, gradients, clipping and optimizer step, float32 on the CPU. With ``--3d`` it is nnU-Net's plan for the
-hippocampus of the Medical Segmentation Decathlon: patches of 40x56x40, batch 2, 1 channel, 3 classes.
+Each trainer is a real one: built by nnU-Net from nnU-Net's plan, started as a training starts, with its own network,
+loss, optimizer and clipping; measured is its `train_step` on always the same batch of its data loader. 2-D is
+nnU-Net's plan for 256x256 colour images with batches of 2, 3-D that for the hippocampus of the Medical Segmentation
+Decathlon, 40x56x40, batches of 2. The CPU computes in float32, a GPU with nnU-Net's autocast, with and without
+torch.compile.
 """
 
-import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import gc
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
-import torch
-from dynamic_network_architectures.architectures.unet import PlainConvUNet
-from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
-from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
-from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
-from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.machine import fastest, report
-from nnunetv2_mamba.architectures import S3Mamba, VMUNet
+from benchmarks.machine import MIB, Options, Table, Target, in_turn, targets_table
+from benchmarks.networks import (
+    PLAIN,
+    RESIDUAL,
+    S3MAMBA,
+    SETTINGS,
+    Setting,
+    make_trainer,
+    one_of_each_network,
+    trainer_classes,
+    workspace,
+)
+from benchmarks.processes import extra_memory, in_fresh_process
+from nnunetv2_mamba.training.checkpoint import bare_network
+from nnunetv2_mamba.training.settings import CHECKPOINTED_STAGES_VARIABLE
 
-ROUNDS = 3
+AIM = 1.5
+STOCK = {PLAIN: "nnUNetTrainer", RESIDUAL: "nnUNetTrainer, residual plan"}
+CHECKPOINTED = f"{S3MAMBA}, stage 0 checkpointed"
+"""Computes the blocks of the finest level twice instead of keeping what they computed; see docs/training.md."""
+REST = "elementwise, copies and the rest"
 
 # What torch's profiler calls things, in words of this project; the first match counts.
 KINDS = {
     "selective scan": ("nnunetv2_mamba::grid_scan",),
-    "optimizer and clipping": ("adamw", "_foreach", "clip_grad"),
+    "optimizer and clipping": ("adamw", "sgd", "_foreach", "clip_grad"),
     "convolution": ("conv",),
     "matrix products (projections)": ("mm", "linear", "matmul"),
     "normalisation": ("norm",),
 }
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What nnU-Net plans for a dataset, and what our networks make of it.
+def measure(options: Options) -> dict[str, Any]:
+    """Seconds of a step, ratio to nnU-Net's U-Net, parameters, memory, and shares of the time; by setting."""
+    settings = {"2d": Setting("2d", (32, 32))} if options.quick else SETTINGS
+    compiled = (False, True) if options.device == "cuda" else (False,)
+    figures = {
+        f"{name}, compiled" if compile_ else name: in_fresh_process(measure_setting, setting, options.device, compile_)
+        for name, setting in settings.items()
+        for compile_ in compiled
+    }
+    targets = [
+        Target(f"S3-Mamba's step over {PLAIN}'s, {name}", found["trainers"][S3MAMBA]["over_plain"], "<=", AIM)
+        for name, found in figures.items()
+        if options.device == "cpu" or "compiled" in name
+    ]
+    return {"settings": figures, "targets": [asdict(target) for target in targets]}
 
-    Attributes:
-        size: of a patch.
-        channels: of the image.
-        classes: of the logits.
-        unet_features: widths of nnU-Net's U-Net; its strides are all 2.
-        features_per_stage: widths of our networks.
-        batch: size of a batch.
-        target: highest ratio of S3-Mamba's time to the U-Net's that we accept, where there is one.
+
+def measure_setting(setting: Setting, device: str, compiled: bool = False) -> dict[str, Any]:
+    """Figures of all trainers on one plan; for a process of its own.
+
+    Each is timed in turn with nnU-Net's own and then given up: all at once would fill the memory of a laptop.
     """
-
-    size: tuple[int, ...]
-    channels: int
-    classes: int
-    unet_features: tuple[int, ...]
-    features_per_stage: tuple[int, ...]
-    batch: int = 2
-    target: float | None = None
-
-    def networks(self) -> dict[str, nn.Module]:
-        """New networks by name, nnU-Net's own first."""
-        conv_op, norm_op = {2: (nn.Conv2d, nn.InstanceNorm2d), 3: (nn.Conv3d, nn.InstanceNorm3d)}[len(self.size)]
-        n_stages, n_levels = len(self.unet_features), len(self.features_per_stage)
-        unet = PlainConvUNet(
-            self.channels, n_stages, self.unet_features, conv_op, 3, (1, *[2] * (n_stages - 1)), 2, self.classes, 2,
-            conv_bias=True, norm_op=norm_op, norm_op_kwargs={"eps": 1e-5, "affine": True},
-            nonlin=nn.LeakyReLU, nonlin_kwargs={"inplace": True}, deep_supervision=True,
-        )  # fmt: skip
-        strides, blocks = (1, 4, *[2] * (n_levels - 1)), [2] * n_levels
-        ours = (self.channels, self.classes, self.features_per_stage, strides, blocks, [*blocks[1:], 1], conv_op)
-        return {
-            "PlainConvUNet": unet,
-            "VMUNet": VMUNet(*ours, side_heads=True, deep_supervision=True),
-            "S3Mamba": S3Mamba(*ours, deep_supervision=True),
-        }
+    with workspace(setting), patch.dict(os.environ, {"nnUNet_compile": "t" if compiled else "f"}):
+        stock, stock_step = started(PLAIN, setting, device)
+        found = {PLAIN: _about(stock)}
+        found[PLAIN] |= {"over_plain": 1.0, "shares": shares(stock_step, device), "seconds": float("inf")}
+        for name in (*trainer_classes(), CHECKPOINTED):
+            if name == PLAIN:
+                continue
+            trainer, step = started(name, setting, device)
+            seconds = in_turn({PLAIN: stock_step, name: step}, 2, device)
+            found[PLAIN]["seconds"] = min(seconds[PLAIN], found[PLAIN]["seconds"])
+            figures = {"seconds": seconds[name], "over_plain": seconds[name] / seconds[PLAIN]}
+            found[name] = _about(trainer) | figures | ({"shares": shares(step, device)} if name == S3MAMBA else {})
+            print(f"{name}: {figures['over_plain']:.2f} of {PLAIN}'s step", file=sys.__stdout__, flush=True)
+            del trainer, step
+            gc.collect()
+        # In fresh processes, which know nothing of the variable that has networks compiled.
+        for name in () if compiled else (*one_of_each_network(), CHECKPOINTED):
+            found[name]["bytes"] = in_fresh_process(step_memory, name, setting, device)
+    patch_size = list(stock.configuration_manager.patch_size)
+    return {"patch_size": patch_size, "batch_size": stock.batch_size, "trainers": found}
 
 
-SETTINGS = {
-    "step": Setting((256, 256), 3, 2, (32, 64, 128, 256, 512, 512, 512), (96, 192, 384, 768), target=3.0),
-    "step_3d": Setting((40, 56, 40), 1, 3, (32, 64, 128, 256), (96, 192)),
-}
+def _about(trainer: nnUNetTrainer) -> dict[str, Any]:
+    network = bare_network(trainer.network)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return {"network": type(network).__name__, "parameters": parameters}
 
 
-def training_step(network: nn.Module, setting: Setting) -> Callable[[], None]:
-    """A function that makes one step on always the same batch."""
-    shape = (setting.batch, setting.channels, *setting.size)
-    image = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-    target = (image[:, :1] > 1).float()
-    outputs = network.train()(image)
-    targets = [interpolate(target, output.shape[2:]) for output in outputs]
-    loss = _loss(len(outputs))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        loss(network(image), targets).backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 12)
-        optimizer.step()
-
-    return step
+def started(name: str, setting: Setting, device: str) -> tuple[nnUNetTrainer, Callable[[], Any]]:
+    """A trainer at the start of its first epoch, and a function that makes one step on always the same batch."""
+    variables = {CHECKPOINTED_STAGES_VARIABLE: "0"} if name == CHECKPOINTED else {}
+    with patch.dict(os.environ, variables):
+        trainer = make_trainer(S3MAMBA if name == CHECKPOINTED else name, setting, device)
+        trainer.on_train_start()
+    trainer.on_train_epoch_start()
+    batch = next(trainer.dataloader_train)
+    return trainer, partial(trainer.train_step, batch)
 
 
-def _loss(outputs: int) -> Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]:
-    weights = [0.5**level for level in range(outputs - 1)] + [0.0]
-    dice = {"batch_dice": True, "smooth": 1e-5, "do_bg": False, "ddp": False}
-    single = DC_and_CE_loss(dice, {}, dice_class=MemoryEfficientSoftDiceLoss)
-    return DeepSupervisionWrapper(single, [weight / sum(weights) for weight in weights])
-
-
-def shares(step: Callable[[], None]) -> dict[str, float]:
-    """Fraction of a step's CPU time by kind of operation."""
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+def step_memory(name: str, setting: Setting, device: str) -> int | None:
+    """Peak bytes of a step beyond weights, gradients and optimizer, which the first one makes."""
+    with workspace(setting):
+        _, step = started(name, setting, device)
         step()
-    seconds = dict.fromkeys([*KINDS, "elementwise, copies and the rest"], 0.0)
+        return extra_memory(lambda: [step(), []][1], device)[0]
+
+
+def shares(step: Callable[[], Any], device: str = "cpu") -> dict[str, float]:
+    """Fraction of a step's time by kind of operation."""
+    cuda = device == "cuda"
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports its starts and stops as if they were errors
+    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as profiler:
+        step()
+    seconds = dict.fromkeys([*KINDS, REST], 0.0)
     for event in profiler.key_averages():
         name = event.key.lower()
-        kind = next((kind for kind, words in KINDS.items() if any(word in name for word in words)), None)
-        seconds[kind or "elementwise, copies and the rest"] += event.self_cpu_time_total
+        kind = next((kind for kind, words in KINDS.items() if any(word in name for word in words)), REST)
+        seconds[kind] += event.self_device_time_total if cuda else event.self_cpu_time_total
     total = sum(seconds.values())
     return {kind: value / total for kind, value in seconds.items()}
 
 
-def measure(setting: Setting) -> dict[str, Any]:
-    """Seconds of a step, ratio to nnU-Net's U-Net, parameters, and shares of the time."""
-    networks = setting.networks()
-    steps = {name: training_step(network, setting) for name, network in networks.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(ROUNDS):
-        for name, step in steps.items():
-            seconds[name].append(fastest(step, 2))
-    best = {name: min(values) for name, values in seconds.items()}
-    return {
-        name: {
-            "seconds": best[name],
-            "over_plain_conv_unet": best[name] / best["PlainConvUNet"],
-            "parameters": sum(p.numel() for p in networks[name].parameters()),
-            "shares": shares(step),
-        }
-        for name, step in steps.items()
-    }
+def tables(results: dict[str, Any]) -> list[Table]:
+    """The tables of kept figures."""
+    found = [targets_table(results["targets"])]
+    for name, figures in results["settings"].items():
+        size = "x".join(map(str, figures["patch_size"]))
+        title = f"{name}: a training step, patch {size}, batch {figures['batch_size']}"
+        rows = [("trainer", "network", "parameters", "seconds", f"over {PLAIN}", "MiB beyond weights and optimizer")]
+        for trainer, row in figures["trainers"].items():
+            memory = f"{row['bytes'] / MIB:.0f}" if row.get("bytes") is not None else ""
+            numbers = (f"{row['parameters']:,}", f"{row['seconds']:.3f}", f"{row['over_plain']:.2f}", memory)
+            rows.append((STOCK.get(trainer, trainer), row["network"], *numbers))
+        found += [Table(title, rows), _shares_table(name, figures["trainers"])]
+    return found
 
 
-def main() -> None:
-    """Measure and report."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
-    parser.add_argument("--3d", dest="name", action="store_const", const="step_3d", default="step")
-    name = parser.parse_args().name
-    results = measure(SETTINGS[name])
-    rows = [("network", "parameters", "seconds", "over PlainConvUNet")]
-    for network, figures in results.items():
-        ratio = f"{figures['over_plain_conv_unet']:.2f}"
-        rows.append((network, f"{figures['parameters']:,}", f"{figures['seconds']:.3f}", ratio))
-    for kind in [*KINDS, "elementwise, copies and the rest"]:
-        share = results["S3Mamba"]["shares"][kind]
-        rows.append((f"  S3Mamba: {kind}", "", f"{share * results['S3Mamba']['seconds']:.3f}", f"{share:.0%}"))
-    report(name, {"setting": asdict(SETTINGS[name]), "networks": results}, rows)
-
-
-if __name__ == "__main__":
-    main()
+def _shares_table(name: str, trainers: dict[str, Any]) -> Table:
+    profiled = {trainer: row for trainer, row in trainers.items() if "shares" in row}
+    rows = [("operations", *profiled)]
+    rows += [(kind, *(f"{row['shares'][kind]:.0%}" for row in profiled.values())) for kind in [*KINDS, REST]]
+    return Table(f"{name}: where a step's time goes", rows)

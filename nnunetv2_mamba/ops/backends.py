@@ -154,9 +154,15 @@ class BackendRegistry(Generic[AnyBackend]):
         key = (backend, device)
         if key not in self._checked:
             # A backend that does not even run must cost a reason, not the training: whatever it raises is that reason.
-            # The first call may come from a prediction, under inference mode, where no gradient could be checked.
+            # The first call may come from a prediction, under inference mode, where no gradient could be checked, or from
+            # a block whose activations are checkpointed, which would count the check's tensors among its own.
             try:
-                with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
+                with (
+                    torch.inference_mode(False),
+                    torch.enable_grad(),
+                    torch.autocast(device, enabled=False),
+                    torch.autograd.graph.saved_tensors_hooks(_unchanged, _unchanged),
+                ):
                     error = backend.self_check(device)
                 wrong = not error <= self.tolerance
                 reason = f"its self-check is off by {error:.1e} (allowed {self.tolerance:.0e})" if wrong else None
@@ -180,6 +186,10 @@ def explain(device: str) -> list[Decision]:
 def known_backends() -> set[str]:
     """Names of all backends of all ops."""
     return {name for registry in _registries() for name in registry.backends}
+
+
+def _unchanged(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
 
 
 def _registries() -> tuple[BackendRegistry, ...]:

@@ -84,8 +84,9 @@ def _setup_context(ctx, inputs, output) -> None:
 
 
 def _backward(ctx, dy: Tensor):
-    dx, dweight, dbias = _package_conv1d_backward(dy, *ctx.saved_tensors, ctx.activation)
-    return dx, dweight, None if ctx.saved_tensors[2] is None else dbias, None
+    x, weight, bias = ctx.saved_tensors  # once: activation checkpointing does not answer twice
+    dx, dweight, dbias = _package_conv1d_backward(dy, x, weight, bias, ctx.activation)
+    return dx, dweight, None if bias is None else dbias, None
 
 
 _package_conv1d.register_autograd(_backward, setup_context=_setup_context)

@@ -5,6 +5,7 @@ import types
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from nnunetv2_mamba.ops import BackendError, causal_conv1d, explain, selective_scan
 from nnunetv2_mamba.ops.backends import BackendRegistry, Call
@@ -150,6 +151,25 @@ def test_a_self_check_that_is_not_a_number_is_no_pass():
             return float("nan")
 
     assert _registry(NotANumber()).select(CPU) == "reference"
+
+
+def test_the_first_call_may_come_from_a_checkpointed_block():
+    registry = _registry(ChunkedBackend())
+
+    def block(x):
+        assert registry.select(CPU) == "torch"
+        return x.square()
+
+    x = torch.ones(3, requires_grad=True)
+    checkpoint(block, x, use_reentrant=False).sum().backward()
+    assert x.grad.tolist() == [2, 2, 2]
+
+
+def test_the_backward_pass_reads_its_saved_tensors_once(inputs):
+    leaves = [tensor.requires_grad_() for tensor in inputs]
+    expected = torch.autograd.grad(selective_scan(*leaves).sum(), leaves)
+    found = torch.autograd.grad(checkpoint(selective_scan, *leaves, use_reentrant=False).sum(), leaves)
+    assert all(torch.equal(*pair) for pair in zip(expected, found, strict=True))
 
 
 def test_explain_speaks_of_every_backend_once():
