@@ -7,9 +7,11 @@ reason, kept for ``nnunetv2_mamba doctor`` and repeated in the error when somebo
 
 import logging
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 import torch
@@ -154,18 +156,12 @@ class BackendRegistry(Generic[AnyBackend]):
         key = (backend, device)
         if key not in self._checked:
             # A backend that does not even run must cost a reason, not the training: whatever it raises is that reason.
-            # The first call may come from a prediction, under inference mode, where no gradient could be checked, or from
-            # a block whose activations are checkpointed, which would count the check's tensors among its own.
             try:
-                with (
-                    torch.inference_mode(False),
-                    torch.enable_grad(),
-                    torch.autocast(device, enabled=False),
-                    torch.autograd.graph.saved_tensors_hooks(_unchanged, _unchanged),
-                ):
-                    error = backend.self_check(device)
+                error = _undisturbed(partial(backend.self_check, device))
                 wrong = not error <= self.tolerance
                 reason = f"its self-check is off by {error:.1e} (allowed {self.tolerance:.0e})" if wrong else None
+            except torch.OutOfMemoryError as failure:  # says nothing about the backend, and may not last
+                return f"there was no memory for its self-check: {failure}", None
             except Exception as failure:
                 error, reason = None, f"its self-check failed with {type(failure).__name__}: {failure}"
             if reason:
@@ -188,8 +184,20 @@ def known_backends() -> set[str]:
     return {name for registry in _registries() for name in registry.backends}
 
 
-def _unchanged(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor
+def _undisturbed(check: Callable[[], float]) -> float:
+    """Call a function in a thread of its own.
+
+    The first call of an op may come from anywhere: under inference mode or autocast, from a tracer, a checkpointed block,
+    a transformed function. What these do to tensors they do in their own thread.
+    """
+    device = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+
+    def run() -> float:
+        with nullcontext() if device is None else torch.cuda.device(device):
+            return check()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()
 
 
 def _registries() -> tuple[BackendRegistry, ...]:

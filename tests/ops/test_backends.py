@@ -5,13 +5,16 @@ import types
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
 from nnunetv2_mamba.ops import BackendError, causal_conv1d, explain, selective_scan
 from nnunetv2_mamba.ops.backends import BackendRegistry, Call
 from nnunetv2_mamba.ops.scan.chunked import ChunkedBackend
 from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments
+from nnunetv2_mamba.ops.scan.cpu import NumbaBackend
 from nnunetv2_mamba.ops.scan.mamba_ssm_backend import MambaSsmBackend
+from nnunetv2_mamba.ops.scan.orders import visiting_orders
 from nnunetv2_mamba.ops.scan.reference import ReferenceBackend
 from nnunetv2_mamba.ops.scan.registry import REGISTRY
 from nnunetv2_mamba.ops.scan.self_check import largest_error
@@ -163,6 +166,44 @@ def test_the_first_call_may_come_from_a_checkpointed_block():
     x = torch.ones(3, requires_grad=True)
     checkpoint(block, x, use_reentrant=False).sum().backward()
     assert x.grad.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "circumstances",
+    [FakeTensorMode, torch.inference_mode, lambda: torch.device("meta"), lambda: torch.autocast("cpu", torch.bfloat16)],
+    ids=["fake", "inference", "meta", "autocast"],
+)
+def test_the_first_call_may_come_from_anywhere(circumstances):
+    registry = _registry(NumbaBackend())
+    visiting_orders.cache_clear()
+    with circumstances():
+        assert registry.select(CPU) == "numba"
+    assert type(visiting_orders((3, 5), ((0, 1),), 1)) is torch.Tensor
+    assert registry.refusal("numba", CPU) is None
+
+
+def test_the_first_call_may_come_under_another_default_dtype():
+    registry = _registry(NumbaBackend())
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert registry.select(CPU) == "numba"
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_lack_of_memory_is_not_remembered():
+    class Unlucky(ChunkedBackend):
+        checks = 0
+
+        def self_check(self, device):
+            self.checks += 1
+            if self.checks == 1:
+                raise torch.OutOfMemoryError("out of memory")
+            return 0.0
+
+    registry = _registry(Unlucky())
+    assert registry.select(CPU) == "reference"
+    assert registry.select(CPU) == "torch"
 
 
 def test_the_backward_pass_reads_its_saved_tensors_once(inputs):

@@ -125,6 +125,20 @@ def test_an_axis_order_must_be_a_permutation(draw):
         cross_selective_scan(**_inputs(draw, (3, 4)), axis_orders=((0, 1), (1, 0), (0, 1)))
 
 
+@pytest.mark.parametrize("orders", [((0,), (1,)), ((0, 1, 1), (0,)), ((0, 1, 1),)])
+def test_an_axis_order_must_have_all_axes(draw, orders):
+    with pytest.raises(ValueError, match="not a permutation"):
+        cross_selective_scan(**_inputs(draw, (3, 4)), axis_orders=orders)
+
+
+def test_axis_orders_may_be_lists(draw):
+    inputs = _inputs(draw, (3, 4))
+    expected = cross_selective_scan(**inputs, delta_softplus=True, axis_orders=((1, 0), (0, 1)))
+    for backend in ("reference", "numba"):
+        found = cross_selective_scan(**inputs, delta_softplus=True, axis_orders=[[1, 0], [0, 1]], backend=backend)
+        torch.testing.assert_close(found, expected)
+
+
 def test_a_grid_that_does_not_match_is_named(draw):
     inputs = _inputs(draw, (3, 4))
     inputs["delta"] = inputs["delta"][..., :-1]

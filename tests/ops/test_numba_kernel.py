@@ -7,27 +7,75 @@ import sys
 
 import pytest
 
-SELF_CHECK = """
+CHECK = """
+import torch
+from nnunetv2_mamba.ops import selective_scan
 from nnunetv2_mamba.ops.scan.cpu import NumbaBackend
 from nnunetv2_mamba.ops.scan.numba_lanes import LANES
-print(LANES, NumbaBackend().self_check("cpu"))
+torch.manual_seed(0)
+inputs = [torch.randn(2, 70, 45), torch.randn(2, 70, 45), -torch.rand(70, 6), *torch.randn(2, 2, 6, 45)]
+results = []
+for backend in ("reference", "numba"):
+    leaves = [tensor.clone().requires_grad_() for tensor in inputs]
+    y = selective_scan(*leaves, delta_softplus=True, backend=backend)
+    results.append([y, *torch.autograd.grad(y.square().sum(), leaves)])
+contiguous = max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(*results))
+print(LANES, NumbaBackend().self_check("cpu"), contiguous)
 """
 AVX2 = "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+movbe"
 ANNOUNCEMENT = "compiling the selective scan for this CPU"
 
 
-def _self_check(cache):
+def _check(cache):
     environment = os.environ | {"NUMBA_CACHE_DIR": str(cache), "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": AVX2}
-    command = [sys.executable, "-c", SELF_CHECK]
+    command = [sys.executable, "-c", CHECK]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="compiles for an x86 CPU without AVX-512")
 def test_a_cpu_without_avx512(tmp_path):
-    first, second = _self_check(tmp_path), _self_check(tmp_path)
-    lanes, error = first.stdout.split()
+    first, second = _check(tmp_path), _check(tmp_path)
+    lanes, *errors = first.stdout.split()
     assert lanes == "8"
-    assert float(error) < 1e-5
-    assert first.stderr.count(ANNOUNCEMENT) == 1
+    assert all(float(error) < 1e-5 for error in errors)
+    assert ANNOUNCEMENT + ", once: scan_forward" in first.stderr
     assert second.stdout == first.stdout
     assert ANNOUNCEMENT not in second.stderr
+
+
+def test_other_sources_make_other_code(tmp_path):
+    kernels = tmp_path / "kernels.py"
+    kernels.write_text("from nnunetv2_mamba.ops.scan.numba_kernel import kernel\n@kernel\ndef run(x): return x[0, 0]\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import numpy, kernels; kernels.run(numpy.zeros((2, 3)))"
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def announced():
+        command = [sys.executable, "-c", code]
+        found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
+        return ANNOUNCEMENT in found.stderr
+
+    assert announced()
+    assert not announced()
+    stamp = next((tmp_path / "cache").rglob("kernels.sources"))
+    stamp.write_text("what other sources would give")
+    assert announced()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits the size of files as Unix does")
+def test_a_full_disk_costs_a_warning_only(tmp_path):
+    code = """
+import resource
+from nnunetv2_mamba.ops.scan.numba_kernel import kernel
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+@kernel
+def twice(x): return 2 * x
+print(twice(21))
+"""
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    found = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=300)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == "42\n"
+    assert "cannot be kept on disk" in found.stderr

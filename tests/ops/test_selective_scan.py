@@ -123,11 +123,15 @@ def test_computes_in_float32_and_returns_the_dtype_of_u(draw, dtype):
     assert torch.equal(y, precise.to(dtype))
 
 
-def test_autocast_does_not_reach_the_scan(draw):
+@pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_does_not_reach_the_scan(draw, backend, dtype):
     inputs = _inputs(draw, 1, 4, 50, 8, 1)
-    with torch.autocast("cpu", torch.bfloat16):
-        y = selective_scan(**inputs, delta_softplus=True)
-    assert torch.equal(y, selective_scan(**inputs, delta_softplus=True))
+    expected = _run(inputs, backend)
+    with torch.autocast("cpu", dtype):
+        found = _run(inputs, backend)
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, found[name]), name
 
 
 def test_a_nan_is_not_hidden(draw):
@@ -182,6 +186,25 @@ def test_wrong_shapes_are_named(draw, name, shape):
     inputs[name] = draw(*shape)
     with pytest.raises(ValueError, match="has shape"):
         selective_scan(**inputs)
+
+
+def test_what_no_backend_can_take_is_refused_in_a_sentence(draw):
+    inputs = _inputs(draw, 1, 4, 9, 3, 1)
+    with pytest.raises(ValueError, match="lie on cpu and meta"):
+        selective_scan(**inputs | {"B": inputs["B"].to("meta")})
+    with pytest.raises(ValueError, match="complex64"):
+        selective_scan(**inputs | {"A": inputs["A"].to(torch.complex64)})
+    with pytest.raises(ValueError, match="int64"):
+        selective_scan(**inputs | {"u": inputs["u"].long()})
+    with pytest.raises(ValueError, match="0 groups"):
+        selective_scan(**inputs | {"B": inputs["B"][:, :0], "C": inputs["C"][:, :0]})
+    with pytest.raises(ValueError, match="at least one position"):
+        selective_scan(**_inputs(draw, 1, 4, 0, 3, 1))
+
+
+def test_shapes_alone_can_be_asked_for(draw):
+    inputs = {name: tensor.to("meta") for name, tensor in _inputs(draw, 1, 4, 9, 3, 1).items()}
+    assert selective_scan(**inputs, delta_softplus=True).shape == (1, 4, 9)
 
 
 def test_too_many_states_are_refused(draw):

@@ -102,3 +102,18 @@ def test_the_very_first_call_may_be_a_compiled_one():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_openmp_libraries_of_other_packages_change_nothing():
+    code = """
+import torch
+from nnunetv2_mamba.ops.scan.threads import _gomp_parallel
+alone = _gomp_parallel() is None
+import nnunetv2.run.run_training
+_gomp_parallel.cache_clear()
+print(alone, _gomp_parallel() is None)
+"""
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    alone, beside = found.stdout.split()[-2:]
+    assert beside == alone

@@ -1,5 +1,6 @@
 """The Triton kernels against the reference, in Triton's interpreter: see triton_interpreter.py, which has the cases."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -21,7 +22,7 @@ PARITY = (
 )  # fmt: skip
 CUTS = (
     "one segment", "many segments", "more segments than joined at once", "one slot", "one slot and one segment",
-    "many segments and a gate", "inference",
+    "many segments and a gate", "inference", "empty batch",
 )  # fmt: skip
 BROKEN = (
     "constant of the softplus", "slope of the softplus", "state of the last chunk not handed on",
@@ -80,10 +81,23 @@ def test_says_why_it_is_out(monkeypatch, interpret):
     assert "float64" in backend.unsupported(Call("cuda", torch.float64))
 
 
-def test_a_triton_that_does_not_import_is_a_reason(monkeypatch):
+def test_a_missing_triton_is_a_reason(monkeypatch):
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.delitem(sys.modules, "nnunetv2_mamba.ops.scan.triton_forward", raising=False)
-    assert "triton does not import" in TritonBackend().unavailable("cuda")
+    assert "triton is not installed" in TritonBackend().unavailable("cuda")
+
+
+def test_a_triton_that_does_not_import_is_a_reason(monkeypatch):
+    def broken(name):
+        raise OSError("a library is missing:\n  libcuda.so\n")
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    assert TritonBackend().unavailable("cuda") == "triton does not import: a library is missing: libcuda.so"
+
+
+def test_rocm_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert "ROCm" in TritonBackend().unavailable("cuda")
 
 
 def test_an_old_gpu_is_refused(monkeypatch):

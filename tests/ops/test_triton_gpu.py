@@ -1,5 +1,7 @@
 """The Triton kernels on a CUDA device: against float64, bit by bit against themselves, compiled, under autocast."""
 
+import math
+
 import pytest
 import torch
 
@@ -149,6 +151,22 @@ def test_compiles_without_a_graph_break_under_autocast(inputs, assert_close):
         results.append([value, *torch.autograd.grad(value, list(leaves.values()))])
     for name, eager, compiled in zip(["loss", *drawn], *results, strict=True):
         assert_close(name, eager, compiled, 1e-5)
+
+
+def test_takes_more_samples_than_a_grid_has_rows():
+    leaves = [torch.ones(shape, device="cuda", requires_grad=True) for shape in ((70_000, 1, 4), (70_000, 1, 4))]
+    A, projection = -torch.ones(1, 1, device="cuda"), torch.ones(70_000, 1, 4, device="cuda")
+    y = selective_scan(*leaves, A, projection, projection, backend="triton")
+    y.sum().backward()
+    for tensor in (y, *(leaf.grad for leaf in leaves)):
+        assert torch.equal(tensor, tensor[:1].expand_as(tensor))
+    assert y[0, 0, 1].item() == pytest.approx(1 + math.exp(-1))
+
+
+def test_takes_an_empty_batch(inputs):
+    results = _results(inputs((8, 8), batch=0), "triton")
+    assert results["y"].shape == (0, 64, 8, 8)
+    assert all(not results[name].any() for name in ("dA", "dD", "ddelta_bias"))
 
 
 def test_passes_its_self_check():

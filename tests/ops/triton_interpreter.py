@@ -169,7 +169,21 @@ def cuts() -> dict[str, Callable[[], Any]]:
         "one slot and one segment": lambda: with_plan(0, 0, **no_gate),
         "many segments and a gate": lambda: with_plan(100, 0, grid=(70,)),
         "inference": lambda: errors(inputs(), save_states=False),
+        "empty batch": empty_batch,
     }
+
+
+def empty_batch() -> dict[str, float]:
+    """Largest number of each gradient that is left without samples; the output has no elements."""
+    scan = ScanArguments(**inputs(batch=0))
+    y, states = torch.empty_like(scan.u), scan.u.new_empty(0, *scan.A.shape[:1], 2, *scan.A.mT.shape[1:])
+    TritonBackend().forward(scan, y, states)
+    grads = library._gradients(scan.u, scan.delta, scan.A, scan.B, scan.C, scan.z)
+    for grad in grads:
+        grad.fill_(torch.nan)
+    TritonBackend().backward(scan, y, states, grads)
+    of_parameters = zip(("dA", "dD", "dbias"), (grads[2], *grads[5:7]), strict=True)
+    return {name: float(grad.abs().max()) for name, grad in of_parameters}
 
 
 def public() -> dict[str, Callable[[], Any]]:
@@ -250,7 +264,7 @@ def broken() -> dict[str, Callable[[], Any]]:
 
 if __name__ == "__main__":
     make_quick()
-    self_check._CASES = (((35,), 1, 18, 2, 2),)
+    self_check._CASES = (self_check.Case((35,), 1, 18, 2, 2),)
     results = {}
     wanted = sys.argv[1:]
     for kind in (parity, cuts, public, broken):

@@ -141,10 +141,11 @@ class _Layout:
 
     def write(self, tensor: Tensor) -> np.ndarray:
         """Array of a tensor that is written; complete after `finish`."""
-        array = self.read(tensor)
-        if array.ctypes.data != tensor.data_ptr():
-            self._pending.append((tensor, torch.from_numpy(array).transpose(-1, -2)))
-        return array
+        ordered = tensor.transpose(-1, -2) if self.channels_fastest else tensor
+        if not ordered.is_contiguous():
+            ordered = torch.empty_like(ordered, memory_format=torch.contiguous_format)
+            self._pending.append((tensor, ordered.transpose(-1, -2) if self.channels_fastest else ordered))
+        return ordered.numpy() if self.channels_fastest else ordered.transpose(-1, -2).numpy()
 
     def finish(self) -> None:
         """Copy what was written beside its tensor."""

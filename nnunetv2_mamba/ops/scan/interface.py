@@ -1,11 +1,13 @@
 """The two public functions: shapes are checked, precision is fixed, a backend is chosen, and one op does the work."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from nnunetv2_mamba.ops.backends import Call
 from nnunetv2_mamba.ops.scan.library import grid_scan
-from nnunetv2_mamba.ops.scan.orders import AxisOrder, cyclic_axis_orders
+from nnunetv2_mamba.ops.scan.orders import AxisOrder, check_axis_orders, cyclic_axis_orders
 from nnunetv2_mamba.ops.scan.registry import REGISTRY
 
 HALF = (torch.float16, torch.bfloat16)
@@ -27,7 +29,8 @@ def selective_scan(
     """Selective scan (S6) along a sequence, a drop-in for mamba_ssm's function of that meaning.
 
     h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t and y_t = <C_t, h_t> + D u_t, times SiLU(z_t) where z is given.
-    Computed in float32 (float64 where an input is) whatever autocast is in force.
+    Computed in float32 (float64 where an input is) whatever autocast is in force. Gradients of gradients are available
+    from the backend ``"reference"`` only.
     Source: Mamba, arXiv 2312.00752, algorithm 2.
 
     Args:
@@ -78,7 +81,7 @@ def cross_selective_scan(
     delta_bias: Tensor | None = None,
     delta_softplus: bool = False,
     *,
-    axis_orders: tuple[AxisOrder, ...] | None = None,
+    axis_orders: Sequence[AxisOrder] | None = None,
     backend: str | None = None,
 ) -> Tensor:
     """K directional selective scans over an N-D grid, merged by sum: the core of SS2D and of its N-D form.
@@ -109,7 +112,8 @@ def cross_selective_scan(
     if u.ndim < 3:
         raise ValueError(f"u has shape {tuple(u.shape)}; cross_selective_scan wants (batch, D, *spatial)")
     spatial = u.shape[2:]
-    orders = cyclic_axis_orders(len(spatial)) if axis_orders is None else axis_orders
+    orders = cyclic_axis_orders(len(spatial)) if axis_orders is None else tuple(tuple(order) for order in axis_orders)
+    check_axis_orders(orders, len(spatial), A.shape[0])
     if delta.shape[3:] != spatial:
         raise ValueError(
             f"delta has shape {tuple(delta.shape)}; with u {tuple(u.shape)} it must be (batch, K, D, *spatial)"
@@ -136,6 +140,7 @@ def _scan(
     spatial = u.shape[2:]
     _check_shapes(u, delta, A, B, C, D, delta_bias, z)
     tensors = (u, delta, A, B, C, D, delta_bias, z)
+    _check_kinds(tensors)
     double = any(t is not None and t.dtype == torch.float64 for t in tensors)
     dtype = torch.float64 if double else torch.float32
     name = _select(u.device.type, double, A.shape[-1], backend)
@@ -165,6 +170,8 @@ def _scan(
 
 @torch.compiler.assume_constant_result
 def _select(device: str, double: bool, d_state: int, backend: str | None) -> str:
+    if device == "meta":
+        return "torch"  # shapes only: no backend runs
     return REGISTRY.select(Call(device, torch.float64 if double else torch.float32, d_state), backend)
 
 
@@ -196,7 +203,18 @@ def _check_shapes(
             raise ValueError(
                 f"{name} has shape {tuple(tensor.shape)}, not {shape} as u {tuple(u.shape)} and A {tuple(A.shape)} ask"
             )
-    if channels % groups:
+    if groups < 1 or channels % groups:
         raise ValueError(f"{channels} channels cannot be shared out among {groups} groups of B and C")
+    if 0 in spatial:
+        raise ValueError(f"u has shape {tuple(u.shape)}; a scan needs at least one position")
     if not 1 <= d_state <= 256:
         raise ValueError(f"the state size N is {d_state}; it must lie in 1..256")
+
+
+def _check_kinds(tensors: Sequence[Tensor | None]) -> None:
+    """Raise a ValueError where tensors lie on different devices or are not of real floating-point numbers."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    if len(devices := {str(tensor.device) for tensor in given}) > 1:
+        raise ValueError(f"the tensors of the scan lie on {' and '.join(sorted(devices))}; move them to one device")
+    if odd := [tensor.dtype for tensor in given if not tensor.dtype.is_floating_point]:
+        raise ValueError(f"a tensor of the scan is {odd[0]}; real floating-point numbers are needed")

@@ -74,7 +74,8 @@ def _grid_scan(
 ) -> tuple[Tensor, Tensor]:
     y, states = _outputs(u, A, save_states, backend)
     scan = _arguments(u, delta, A, B, C, D, delta_bias, z, delta_softplus, spatial, axis_orders)
-    REGISTRY.backends[backend].forward(scan, y, states)
+    with torch.autocast(u.device.type, enabled=False):
+        REGISTRY.backends[backend].forward(scan, y, states)
     return y, states
 
 
@@ -102,7 +103,8 @@ def _grid_scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     grads = _gradients(u, delta, A, B, C, z)
     scan = _arguments(u, delta, A, B, C, D, delta_bias, z, delta_softplus, spatial, axis_orders)
-    REGISTRY.backends[backend].backward(scan, dy, states, grads)
+    with torch.autocast(u.device.type, enabled=False):
+        REGISTRY.backends[backend].backward(scan, dy, states, grads)
     return grads
 
 

@@ -7,9 +7,8 @@ stay folded to half a vector until all channels of a chunk have added to them.
 import numpy as np
 from numba import njit
 
-from nnunetv2_mamba.ops.scan import contract, numba_lanes, numba_math, numba_tiles, numba_transpose
 from nnunetv2_mamba.ops.scan.contract import CHUNK
-from nnunetv2_mamba.ops.scan.numba_kernel import discard_stale_code, kernel
+from nnunetv2_mamba.ops.scan.numba_kernel import kernel
 from nnunetv2_mamba.ops.scan.numba_lanes import (
     LANES,
     add_folded,
@@ -229,7 +228,3 @@ def _add_totals(sums, visits, dB, dC):
             row = n // 2 * 2 * CHUNK + 2 * t
             dB[visits[t], n] += half_total(sums, row, n % 2)
             dC[visits[t], n] += half_total(sums, row + 1, n % 2)
-
-
-_SOURCES = (contract, numba_lanes, numba_math, numba_tiles, numba_transpose)
-discard_stale_code([scan_backward], [module.__file__ for module in _SOURCES])

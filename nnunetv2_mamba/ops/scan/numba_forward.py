@@ -7,9 +7,8 @@ taken at a time: these states stay in registers, all else in the L1 cache.
 import numpy as np
 from numba import njit
 
-from nnunetv2_mamba.ops.scan import contract, numba_lanes, numba_math, numba_tiles, numba_transpose
 from nnunetv2_mamba.ops.scan.contract import CHUNK
-from nnunetv2_mamba.ops.scan.numba_kernel import discard_stale_code, kernel
+from nnunetv2_mamba.ops.scan.numba_kernel import kernel
 from nnunetv2_mamba.ops.scan.numba_lanes import LANES, load, load_at, splat_at, store, store_at
 from nnunetv2_mamba.ops.scan.numba_math import exp2, sigmoid, softplus
 from nnunetv2_mamba.ops.scan.numba_tiles import STATES, aligned, consecutive, gather, interleave, padded, scatter
@@ -123,7 +122,3 @@ def _gate(tiles):
     for t in range(CHUNK):
         z = load(tiles, _U + t)
         store(tiles, _Y + t, load(tiles, _Y + t) * (z * sigmoid(z)))
-
-
-_SOURCES = (contract, numba_lanes, numba_math, numba_tiles, numba_transpose)
-discard_stale_code([scan_forward], [module.__file__ for module in _SOURCES])

@@ -1,8 +1,11 @@
 """How a function becomes a kernel: compiled once for the machine, which is said, kept on disk, run beside others."""
 
+import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from numba import njit
 from numba.core import event
@@ -13,16 +16,12 @@ _kernels: list[Callable] = []
 
 
 class _Announcement(event.Listener):
-    """Says once in a process that it is compiling, since nothing else happens meanwhile."""
-
-    def __init__(self) -> None:
-        self.made = False
+    """Says that a kernel is compiled, since nothing else happens meanwhile."""
 
     def on_start(self, event: event.Event) -> None:
         """A function is about to be compiled; those found on disk are not."""
-        if not self.made and event.data["dispatcher"] in _kernels:
-            self.made = True
-            logger.warning("compiling the selective scan for this CPU, once: it takes some ten seconds")
+        if event.data["dispatcher"] in _kernels:
+            logger.warning("compiling the selective scan for this CPU, once: %s", event.data["dispatcher"].__name__)
 
     def on_end(self, event: event.Event) -> None:
         """A function has been compiled."""
@@ -39,23 +38,40 @@ def kernel(function: Callable) -> Callable:
     except RuntimeError as error:  # a container without a home, its packages not writable
         logger.warning("%s; it is compiled anew in every process, set NUMBA_CACHE_DIR to keep it", error)
         compiled = njit(**options)(function)
+    else:
+        _discard_stale_code(compiled)
+        _survive_a_full_disk(compiled)
     _kernels.append(compiled)
     return compiled
 
 
-def discard_stale_code(kernels: Iterable, sources: Iterable[str | None]) -> None:
-    """Delete machine code on disk that is older than a file it was compiled from.
+def _discard_stale_code(compiled: Any) -> None:
+    """Delete machine code on disk that was made from other source text than there is now.
 
     numba looks at the file of the kernel itself and not at those of the functions that were compiled into it.
-
-    Args:
-        kernels: what `kernel` returned.
-        sources: the other files.
     """
-    changed = max(Path(source).stat().st_mtime_ns for source in sources if source)
-    for compiled in kernels:
-        if compiled.stats.cache_path is None:
-            continue
-        for index in Path(compiled.stats.cache_path).glob(f"*.{compiled.__name__}-*.nbi"):
-            if index.stat().st_mtime_ns < changed:
-                index.unlink(missing_ok=True)
+    folder = Path(__file__).parent
+    sources = [*sorted(folder.glob("numba_*.py")), folder / "contract.py"]
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources if source.exists())).hexdigest()
+    cache = Path(compiled.stats.cache_path)
+    stamp = cache / f"{compiled.__module__.rpartition('.')[2]}.sources"
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    for index in cache.glob(f"*.{compiled.__name__}-*.nbi"):
+        index.unlink(missing_ok=True)
+    with suppress(OSError):  # then it is compiled anew next time
+        cache.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(digest)
+
+
+def _survive_a_full_disk(compiled: Any) -> None:
+    """Machine code that cannot be kept still runs."""
+    save = compiled._cache.save_overload
+
+    def save_or_say(*arguments: Any) -> None:
+        try:
+            save(*arguments)
+        except OSError as error:
+            logger.warning("the compiled scan cannot be kept on disk (%s): it is compiled anew next time", error)
+
+    compiled._cache.save_overload = save_or_say

@@ -1,9 +1,11 @@
 """The orders in which directional scans visit the positions of a grid."""
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 
+import numpy as np
 import torch
 
 AxisOrder = tuple[int, ...]
@@ -38,21 +40,26 @@ def visiting_orders(spatial: tuple[int, ...], axis_orders: tuple[AxisOrder, ...]
         Tensor (K, L) of int64 on the CPU; shared between callers, not to be written to.
 
     Raises:
-        ValueError: an axis order is no permutation, or K fits neither count.
+        ValueError: see `check_axis_orders`.
     """
+    check_axis_orders(axis_orders, len(spatial), directions)
+    # By numpy, so that what is kept is a real tensor even where the first call comes from a tracer.
+    grid = np.arange(math.prod(spatial)).reshape(spatial)
+    forward = np.stack([grid.transpose(order).reshape(-1) for order in axis_orders])
+    walked = forward if directions == len(axis_orders) else np.concatenate([forward, forward[:, ::-1]])
+    return torch.from_numpy(walked)
+
+
+def check_axis_orders(axis_orders: Sequence[AxisOrder], ndim: int, directions: int) -> None:
+    """Raise a ValueError where an axis order is no permutation of the axes, or K fits neither count of walks."""
     for order in axis_orders:
-        if sorted(order) != list(range(len(spatial))):
-            raise ValueError(
-                f"axis order {order} is not a permutation of the {len(spatial)} axes of the grid {spatial}"
-            )
+        if sorted(order) != list(range(ndim)):
+            raise ValueError(f"axis order {tuple(order)} is not a permutation of the {ndim} axes of the grid")
     if directions not in (len(axis_orders), 2 * len(axis_orders)):
         raise ValueError(
             f"{directions} directions do not fit {len(axis_orders)} axis orders; "
             "use as many, or twice as many to walk each both ways"
         )
-    grid = torch.arange(torch.Size(spatial).numel()).reshape(spatial)
-    forward = torch.stack([grid.permute(order).reshape(-1) for order in axis_orders])
-    return forward if directions == len(axis_orders) else torch.cat([forward, forward.flip(-1)])
 
 
 def unflatten_axis_orders(flat: Sequence[int], ndim: int) -> tuple[AxisOrder, ...]:

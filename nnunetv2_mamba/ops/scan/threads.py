@@ -59,7 +59,10 @@ def _gomp_parallel() -> Callable[..., None] | None:
     if not maps.exists():
         return None
     loaded = {line.split(maxsplit=5)[-1] for line in maps.read_text().splitlines() if "libgomp" in line}
-    bundled = [path for path in loaded if Path(torch.__file__).parents[1] in Path(path).parents]
+    # Other packages bring an OpenMP of their own, scikit-learn for one, which nnU-Net imports.
+    package = Path(torch.__file__).parent
+    folders = {package / "lib", package.with_name("torch.libs")}
+    bundled = [path for path in loaded if Path(path).parent in folders]
     if len(loaded) != 1 and len(bundled) != 1:
         return None
     function = ctypes.CDLL(next(iter(bundled or loaded))).GOMP_parallel

@@ -36,12 +36,16 @@ class TritonBackend:
     def unavailable(self, device: str) -> str | None:
         """It needs a CUDA device and a Triton that imports; Triton's interpreter runs anywhere, for tests."""
         elsewhere = None if device == "cuda" else f"it runs on cuda, not on {device}"
+        if not elsewhere and torch.version.hip:
+            return "its kernels are written for NVIDIA's GPUs, this PyTorch is built for ROCm"
         if elsewhere and not os.environ.get("TRITON_INTERPRET"):
             return elsewhere
         try:
             kernels = importlib.import_module("nnunetv2_mamba.ops.scan.triton_forward")
         except (ImportError, OSError, RuntimeError) as error:
-            return f"triton does not import: {error}"
+            if getattr(error, "name", None) == "triton":
+                return "triton is not installed, PyTorch brings it along for CUDA on Linux only"
+            return f"triton does not import: {' '.join(str(error).split())}"
         if type(kernels.scan_forward).__name__ == "InterpretedFunction":
             return None
         if elsewhere:
@@ -91,10 +95,9 @@ class TritonBackend:
             carry = segment_carries(inputs, plan, dy)
             targets = [Target(du, plan.slots), Target(ddelta), *([] if scan.z is None else [Target(dz)])]
             du_target, ddelta_target, dz_target = targets[0], targets[1], targets[-1]
-            starts = carry.new_empty(*carry.shape[:3], CHUNK // plan.visits, *carry.shape[3:])
+            starts = carry.new_empty(plan.starts)
             of_channels = carry.new_zeros(*carry.shape[:3], plan.d_state + 2, plan.columns)
-            projections = (plan.batch, plan.directions, plan.groups, plan.d_state, plan.padded)
-            parts = carry.new_empty(plan.blocks, *projections, 2)
+            parts = carry.new_empty(plan.parts)
             for first in range(0, plan.directions, plan.slots):
                 scan_backward[plan.programs(plan.slots, plan.segments)](
                     *inputs.tensors, dy, states, starts, carry, du_target.tensor, ddelta_target.tensor,
@@ -103,12 +106,12 @@ class TritonBackend:
                     first, plan.slots, states.shape[2], *plan.sizes,
                     ADD=first > 0, CHUNK=CHUNK, **inputs.flags, **plan.compiled_for,
                 )  # fmt: skip
+                scatter_projections[plan.padded // CHUNK * plan.batch * plan.slots * plan.groups, 1, 1](
+                    parts, inputs.tensors[-1], dB, dC, *dB.stride(), *dC.stride(), first, plan.slots, plan.groups,
+                    plan.d_state, plan.length, plan.padded, plan.blocks, VISITS=CHUNK, STATES=CHUNK, **OPTIONS,
+                )  # fmt: skip
             for target in targets:
                 target.finish()
-            scatter_projections[plan.padded // CHUNK * plan.batch * plan.directions * plan.groups, 1, 1](
-                parts, inputs.tensors[-1], dB, dC, *dB.stride(), *dC.stride(),
-                *projections[1:4], plan.length, plan.padded, plan.blocks, VISITS=CHUNK, STATES=CHUNK, **OPTIONS,
-            )  # fmt: skip
             sums = plan.by_group(of_channels.sum((0, 2))).flatten(-2)
             dA.copy_(sums[:, : plan.d_state].transpose(-1, -2))
             dD.copy_(sums[:, plan.d_state])

@@ -30,27 +30,28 @@ def scan_backward(
     u_batch, u_row, delta_batch, delta_direction, delta_row, z_batch, z_row,
     dy_batch, dy_row, du_slot, du_batch, du_row,
     ddelta_batch, ddelta_direction, ddelta_row, dz_batch, dz_row,
-    first_direction, slots, chunks, directions, per_group, blocks, d_state, length, padded, segment,
+    first_direction, slots, chunks, directions, per_group, groups, blocks, d_state, length, padded, segment,
     SOFTPLUS: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_BIAS: tl.constexpr, GATE: tl.constexpr, ADD: tl.constexpr,
     CHUNK: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Gradients of `slots` directions from `first_direction` on, recomputed chunk by chunk from the saved states.
 
-    du goes to the slot of its direction. dB_dC (blocks, batch, K, G, N, padded, 2) holds sums over the channels of a
-    block, of_channels (batch, K, segments, N + 2, columns), zero before, what a segment adds to dA, dD and the gradient
-    of the bias. Starts (batch, K, segments, tiles of a chunk, N, columns) is scratch for the states that the tiles of a
-    chunk start from; the carry is as in `scan_forward`, of gradients and from the last segment to the first.
+    du goes to the slot of its direction. dB_dC (blocks, batch, slots, G, N, padded, 2) holds sums over the channels of
+    a block, of_channels (batch, K, segments, N + 2, columns), zero before, what a segment adds to dA, dD and the
+    gradient of the bias. Starts (batch, slots, segments, tiles of a chunk, N, columns) is scratch for the states that
+    the tiles of a chunk start from; the carry is as in `scan_forward`, of gradients and from the last segment to the
+    first.
     """
     TILES: tl.constexpr = CHUNK // T
-    sample, slot = (tl.program_id(1) // slots).to(tl.int64), (tl.program_id(1) % slots).to(tl.int64)
+    walk = (tl.program_id(0) // (groups * blocks)).to(tl.int64)
+    sample, slot = walk // slots, walk % slots
     k = first_direction + slot
-    group, channels, exists, columns = channels_of_program(per_group, blocks, BLOCK)
-    groups = tl.num_programs(0) // blocks
+    group, channels, exists, columns = channels_of_program(per_group, groups, blocks, BLOCK)
     width = (groups * per_group).to(tl.int64)
-    wide = tl.num_programs(0).to(tl.int64) * BLOCK
+    wide = (groups * blocks).to(tl.int64) * BLOCK
     padded = padded.to(tl.int64)
     sequence = sample * directions + k
-    program = sequence * tl.num_programs(2) + tl.program_id(2)
+    program = sequence * tl.num_programs(1) + tl.program_id(1)
     u += sample * u_batch
     delta += sample * delta_batch + k * delta_direction
     z += sample * z_batch
@@ -62,18 +63,18 @@ def scan_backward(
     A2 += k * d_state * wide + columns
     B += (sequence * groups + group) * d_state * padded
     C += (sequence * groups + group) * d_state * padded
-    sequences = tl.num_programs(1) // slots * directions
-    part = (tl.program_id(0) % blocks * sequences + sequence) * groups + group
+    walks = tl.num_programs(0) // (groups * blocks)
+    part = (tl.program_id(0) % blocks * walks + walk) * groups + group
     dB_dC += part * d_state * padded * 2
     states += sequence * chunks * d_state * width + channels
-    starts += program * TILES * d_state * wide + columns
+    starts += (walk * tl.num_programs(1) + tl.program_id(1)) * TILES * d_state * wide + columns
     carry += program * d_state * wide + columns
     of_channels += program * (d_state + 2) * wide + columns
     weight = load_vector(skip + k * width + channels, exists, HAS_SKIP, BLOCK)
     shift = load_vector(bias + k * width + channels, exists, HAS_BIAS, BLOCK)
     dskip = tl.zeros([BLOCK], tl.float32)
     dbias = tl.zeros([BLOCK], tl.float32)
-    begin = tl.program_id(2) * segment
+    begin = tl.program_id(1) * segment
     count = tl.cdiv(tl.minimum(segment, length - begin), CHUNK)
     for i in range(count):
         chunk = begin // CHUNK + count - 1 - i

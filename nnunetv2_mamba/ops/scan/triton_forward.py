@@ -23,7 +23,7 @@ from nnunetv2_mamba.ops.scan.triton_tiles import (
 
 UNSPECIALIZED = [
     "u_batch", "u_row", "delta_batch", "delta_direction", "delta_row",
-    "z_batch", "z_row", "first_direction", "slots", "directions", "per_group", "blocks", "d_state",
+    "z_batch", "z_row", "first_direction", "slots", "directions", "per_group", "groups", "blocks", "d_state",
     "length", "chunks", "segments",
 ]  # fmt: skip
 """Integers that kernels are not compiled anew for; for the strides see `triton_tiles`."""
@@ -34,7 +34,7 @@ def scan_forward(
     u, delta, A2, B, C, skip, bias, z, orders, y, states, carry,
     u_batch, u_row, delta_batch, delta_direction, delta_row, z_batch, z_row,
     y_slot, y_batch, y_row,
-    first_direction, slots, chunks, directions, per_group, blocks, d_state, length, padded, segment,
+    first_direction, slots, chunks, directions, per_group, groups, blocks, d_state, length, padded, segment,
     SOFTPLUS: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_BIAS: tl.constexpr, GATE: tl.constexpr, SAVE: tl.constexpr,
     ADD: tl.constexpr, CHUNK: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -42,12 +42,12 @@ def scan_forward(
 
     The carry (batch, K, segments, N, columns) holds the states that the segments start from.
     """
-    sample, slot = (tl.program_id(1) // slots).to(tl.int64), (tl.program_id(1) % slots).to(tl.int64)
+    walk = (tl.program_id(0) // (groups * blocks)).to(tl.int64)
+    sample, slot = walk // slots, walk % slots
     k = first_direction + slot
-    group, channels, exists, columns = channels_of_program(per_group, blocks, BLOCK)
-    groups = tl.num_programs(0) // blocks
+    group, channels, exists, columns = channels_of_program(per_group, groups, blocks, BLOCK)
     width = (groups * per_group).to(tl.int64)
-    wide = tl.num_programs(0).to(tl.int64) * BLOCK
+    wide = (groups * blocks).to(tl.int64) * BLOCK
     padded = padded.to(tl.int64)
     sequence = sample * directions + k
     u += sample * u_batch
@@ -59,10 +59,10 @@ def scan_forward(
     B += (sequence * groups + group) * d_state * padded
     C += (sequence * groups + group) * d_state * padded
     states += sequence * chunks * d_state * width + channels
-    carry += (sequence * tl.num_programs(2) + tl.program_id(2)) * d_state * wide + columns
+    carry += (sequence * tl.num_programs(1) + tl.program_id(1)) * d_state * wide + columns
     weight = load_vector(skip + k * width + channels, exists, HAS_SKIP, BLOCK)
     shift = load_vector(bias + k * width + channels, exists, HAS_BIAS, BLOCK)
-    begin = tl.program_id(2) * segment
+    begin = tl.program_id(1) * segment
     for i in range(tl.cdiv(tl.minimum(segment, length - begin), T)):
         start = begin + i * T
         visits = start + tl.arange(0, T)
@@ -98,7 +98,7 @@ def segment_ends(
     source, delta, A2, projection, bias, z, orders, ends, totals,
     source_batch, source_row, delta_batch, delta_direction, delta_row,
     z_batch, z_row,
-    directions, per_group, blocks, d_state, length, padded, segment, segments,
+    directions, per_group, groups, blocks, d_state, length, padded, segment, segments,
     SOFTPLUS: tl.constexpr, HAS_BIAS: tl.constexpr, GATE: tl.constexpr, BACKWARD: tl.constexpr,
     T: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -107,16 +107,15 @@ def segment_ends(
     Forwards these are states, driven by u and B; backwards gradients of states, driven by dy and C. The ends are zero
     before. The segment that hands on to none is left out.
     """
-    sample, k = (tl.program_id(1) // directions).to(tl.int64), (tl.program_id(1) % directions).to(tl.int64)
-    index = tl.program_id(2)
+    sequence = (tl.program_id(0) // (groups * blocks)).to(tl.int64)
+    sample, k = sequence // directions, sequence % directions
+    index = tl.program_id(1)
     if BACKWARD:
         index += 1
-    group, channels, exists, columns = channels_of_program(per_group, blocks, BLOCK)
-    groups = tl.num_programs(0) // blocks
+    group, channels, exists, columns = channels_of_program(per_group, groups, blocks, BLOCK)
     width = (groups * per_group).to(tl.int64)
-    wide = tl.num_programs(0).to(tl.int64) * BLOCK
+    wide = (groups * blocks).to(tl.int64) * BLOCK
     padded = padded.to(tl.int64)
-    sequence = sample * directions + k
     source += sample * source_batch
     delta += sample * delta_batch + k * delta_direction
     z += sample * z_batch
@@ -158,8 +157,9 @@ def join_segments(
     BACKWARD: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Turn in place what segments hand on when nothing is handed to them into what is handed to them."""
-    sequence = tl.program_id(1).to(tl.int64)
-    entries = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    per_sequence = tl.cdiv(d_state * wide, BLOCK)
+    sequence = (tl.program_id(0) // per_sequence).to(tl.int64)
+    entries = tl.program_id(0) % per_sequence * BLOCK + tl.arange(0, BLOCK)
     exists = entries < d_state * wide
     state_size = d_state * wide.to(tl.int64)
     A2_row = tl.load(A2 + sequence % directions * state_size + entries, mask=exists, other=0.0)

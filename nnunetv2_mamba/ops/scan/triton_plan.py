@@ -15,7 +15,13 @@ from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments
 WARP = 32
 
 SLOT_BYTES = 2**28
-"""Memory in which directions may leave a y or du of their own, so that all run at once and are added up afterwards."""
+"""Memory in which directions may leave a y or du of their own, so that all run at once and are added up afterwards.
+
+As much again may hold their parts of dB and dC.
+"""
+
+SEGMENT_BYTES = 2**28
+"""Memory that each kind of scratch may take which grows with the segments, if there is to be more than one of them."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,13 @@ class Tiling:
         numbers: visits times channels of a tile that a thread holds.
         channels: of these, channels at most.
         registers: that a thread may use.
+        backward: whether the kernel needs the scratch of the backward pass.
     """
 
     numbers: int
     channels: int
     registers: int
+    backward: bool
 
     @property
     def resident_warps(self) -> int:
@@ -44,12 +52,17 @@ OPTIONS = {"enable_fp_fusion": True}
 # More channels per thread share what is read of B and C and, backwards, take fewer shuffles to sum dB and dC over. More
 # visits mean less work per tile. Chosen by counting instructions, see README.md; with the given registers, none of what
 # the loop over n needs is spilled.
-FORWARD = Tiling(numbers=16, channels=2, registers=128)
-BACKWARD = Tiling(numbers=16, channels=4, registers=168)
+FORWARD = Tiling(numbers=16, channels=2, registers=128, backward=False)
+BACKWARD = Tiling(numbers=16, channels=4, registers=168, backward=True)
 
 
 class Plan:
     """Sizes of a scan and its cut into blocks of channels, segments of visits and slots of directions.
+
+    Scratch beside copies of what is read or written: both passes hold carries (batch, K, segments, N, columns), the
+    backward pass as many sums over visits, `starts` and `parts`. Each but the parts takes at most `SEGMENT_BYTES`, or
+    what one segment needs. The parts take at most `SLOT_BYTES`, or what one direction needs: per direction, in channels
+    of 128 and more, about N / 64 times its delta in float32.
 
     Attributes:
         block: channels of a program.
@@ -76,18 +89,37 @@ class Plan:
         self.visits = min(CHUNK, tiling.numbers * WARP // self.block)
         chunks = -(-self.length // CHUNK)
         self.padded = chunks * CHUNK
-        apart = scan.z is None and self.directions * scan.u.numel() * 4 <= SLOT_BYTES
+        slot = max(scan.u.numel(), math.prod(self._parts(1)) if tiling.backward else 0)
+        apart = scan.z is None and self.directions * slot * 4 <= SLOT_BYTES
         self.slots = self.directions if apart else 1
         # Segments cost nearly a second pass, so that a GPU filled by half is better than one filled by two of them.
         wanted = tiling.resident_warps * processors(scan.u.device)
-        segments = max(1, wanted // max(1, self.batch * self.slots * self.groups * self.blocks))
-        self.segment = -(-chunks // min(segments, chunks)) * CHUNK
+        segments = wanted // max(1, self.batch * self.slots * self.groups * self.blocks)
+        states = max(self.directions, self.slots * CHUNK // self.visits if tiling.backward else 0)
+        affordable = SEGMENT_BYTES // max(1, 4 * self.batch * states * (self.d_state + 2) * self.columns)
+        self.segment = -(-chunks // max(1, min(segments, affordable, chunks))) * CHUNK
         self.segments = -(-self.length // self.segment)
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """What all kernels over tiles take."""
-        return self.directions, self.per_group, self.blocks, self.d_state, self.length, self.padded, self.segment
+        return (
+            self.directions, self.per_group, self.groups, self.blocks, self.d_state, self.length, self.padded,
+            self.segment,
+        )  # fmt: skip
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Shape of the scratch for the states that the tiles of a chunk start from."""
+        return self.batch, self.slots, self.segments, CHUNK // self.visits, self.d_state, self.columns
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Shape of the gradients of B and C summed over the channels of a block, side by side."""
+        return self._parts(self.slots)
+
+    def _parts(self, slots: int) -> tuple[int, ...]:
+        return self.blocks, self.batch, slots, self.groups, self.d_state, self.padded, 2
 
     @property
     def compiled_for(self) -> dict[str, Any]:
@@ -95,8 +127,8 @@ class Plan:
         return {"T": self.visits, "BLOCK": self.block, "num_warps": 1, "maxnreg": self.registers, **OPTIONS}
 
     def programs(self, slots: int, segments: int) -> tuple[int, int, int]:
-        """The grid of a launch."""
-        return self.groups * self.blocks, self.batch * slots, segments
+        """The grid of a launch: only its first dimension may grow beyond 65,535, and segments never do."""
+        return self.batch * slots * self.groups * self.blocks, segments, 1
 
     def by_group(self, tensor: Tensor) -> Tensor:
         """View (..., G, channels of a group) of a tensor (..., D) or (..., columns)."""
@@ -162,7 +194,7 @@ def segment_carries(inputs: Inputs, plan: Plan, dy: Tensor | None = None) -> Ten
         *plan.sizes, plan.segments, GATE=inputs.flags["GATE"] and backward, BACKWARD=backward,
         **flags, **plan.compiled_for,
     )  # fmt: skip
-    join_segments[plan.d_state * plan.columns // WARP, plan.batch * plan.directions, 1](
+    join_segments[plan.batch * plan.directions * plan.d_state * plan.columns // WARP, 1, 1](
         carries, totals, A2, plan.directions, plan.columns, plan.d_state, plan.segments,
         BACKWARD=backward, T=16, BLOCK=WARP, num_warps=1, **OPTIONS,
     )  # fmt: skip

@@ -48,19 +48,19 @@ def gather_projections(
 @triton.jit(
     do_not_specialize=[
         "dB_batch", "dB_direction", "dB_group", "dB_state", "dB_row", "dC_batch", "dC_direction", "dC_group",
-        "dC_state", "dC_row", "directions", "groups", "d_state", "length", "blocks",
+        "dC_state", "dC_row", "first_direction", "slots", "groups", "d_state", "length", "blocks",
     ]
 )  # fmt: skip
 def scatter_projections(
     parts, orders, dB, dC,
     dB_batch, dB_direction, dB_group, dB_state, dB_row, dC_batch, dC_direction, dC_group, dC_state, dC_row,
-    directions, groups, d_state, length, padded, blocks,
+    first_direction, slots, groups, d_state, length, padded, blocks,
     VISITS: tl.constexpr, STATES: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of B and C in grid order: the parts (blocks, batch, K, G, N, padded, 2) summed, first block first."""
+    """Gradients of B and C in grid order: parts (blocks, batch, slots, G, N, padded, 2) summed, first block first."""
     chunks = padded // VISITS
     row = (tl.program_id(0) // chunks).to(tl.int64)
-    sample, k, group = row // (directions * groups), row // groups % directions, row % groups
+    sample, k, group = row // (slots * groups), first_direction + row // groups % slots, row % groups
     padded = padded.to(tl.int64)
     visits = tl.program_id(0) % chunks * VISITS + tl.arange(0, VISITS)
     positions = tl.load(orders + k * padded + visits).to(tl.int64)[:, None]

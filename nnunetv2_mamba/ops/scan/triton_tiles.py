@@ -20,12 +20,17 @@ LN2 = tl.constexpr(math.log(2))
 
 
 @triton.jit
-def channels_of_program(per_group, blocks, BLOCK: tl.constexpr):
-    """Group, channels, which of them exist, and their columns in scratch; no program has channels of two groups."""
-    group = tl.program_id(0) // blocks
-    first = tl.program_id(0) % blocks * BLOCK
+def channels_of_program(per_group, groups, blocks, BLOCK: tl.constexpr):
+    """Group, channels, which of them exist, and their columns in scratch; no program has channels of two groups.
+
+    The blocks of a sequence are next to each other in the first dimension of the grid, where they read the same B and C
+    about the same time, and sequences after each other: the other dimensions end at 65,535, a batch may be larger.
+    """
+    index = tl.program_id(0) % (groups * blocks)
+    group = index // blocks
+    first = index % blocks * BLOCK
     offsets = tl.arange(0, BLOCK)
-    columns = tl.max_contiguous(tl.program_id(0).to(tl.int64) * BLOCK + offsets, 1)
+    columns = tl.max_contiguous(index.to(tl.int64) * BLOCK + offsets, 1)
     return group, (group * per_group + first).to(tl.int64) + offsets, first + offsets < per_group, columns
 
 
