@@ -20,6 +20,8 @@ OUR_KERNELS = ("numba", "triton")
 MAX_MEMORY = 6 * 2**30
 LONG = 1.0
 """Seconds from which on a pass is timed once."""
+QUADRATIC = ("selective_scan_ref",)
+"""Contenders whose backward pass takes time quadratic in the length."""
 SKIPPED_TOO = "a shorter one was skipped"
 SMALL = (2, 32, 64, 16)
 """(B, D, L, N) to compile with."""
@@ -89,7 +91,11 @@ def run_forward(contender: Contender, inputs: Inputs) -> Tensor:
 
 
 def too_much(
-    previous: dict[str, Any] | None, growth: float, available: int | None, max_seconds: float = MAX_SECONDS
+    previous: dict[str, Any] | None,
+    growth: float,
+    available: int | None,
+    max_seconds: float = MAX_SECONDS,
+    order: int = 1,
 ) -> str | None:
     """Why a cell is not measured, going by that of the next shorter length, or None.
 
@@ -98,12 +104,13 @@ def too_much(
         growth: how many times as long this one is.
         available: bytes of memory that are there.
         max_seconds: longest forward and backward pass that is still measured.
+        order: power of the length that time grows with.
     """
     if previous is None:
         return None
     if "skipped" in previous:
         return SKIPPED_TOO
-    if (seconds := growth * previous["both_seconds"]) > max_seconds:
+    if (seconds := growth**order * previous["both_seconds"]) > max_seconds:
         return f"about {seconds:.0f} s a run"
     limit = min(MAX_MEMORY, available // 2) if available else MAX_MEMORY
     if (needed := growth * (previous["both_bytes"] or 0)) > limit:
@@ -121,7 +128,8 @@ def measured_or_not(cell: Cell, before: tuple[Cell, dict[str, Any]] | None) -> d
     growth = cell.length / before[0].length if before else 1.0
     max_seconds = MAX_SECONDS_OF_SHORT if cell.length <= SHORT else MAX_SECONDS
     max_seconds = MAX_SECONDS_OF_OURS if cell.contender in OUR_KERNELS else max_seconds
-    if reason := too_much(before[1] if before else None, growth, available_memory(), max_seconds):
+    order = 2 if cell.contender in QUADRATIC else 1
+    if reason := too_much(before[1] if before else None, growth, available_memory(), max_seconds, order):
         figures: dict[str, Any] = {"skipped": reason}
     else:
         figures = measured(cell)

@@ -187,8 +187,8 @@ def known_backends() -> set[str]:
 def _undisturbed(check: Callable[[], float]) -> float:
     """Call a function in a thread of its own.
 
-    The first call of an op may come from anywhere: under inference mode or autocast, from a tracer, a checkpointed block,
-    a transformed function. What these do to tensors they do in their own thread.
+    The first call of an op may come from anywhere: under inference mode or autocast, from a tracer, a checkpointed
+    block, a transformed function. What these do to tensors they do in their own thread.
     """
     device = torch.cuda.current_device() if torch.cuda.is_initialized() else None
 
