@@ -1,7 +1,6 @@
 """The numba backend where processes fork, threads call at once, and a compiled graph calls it first of all."""
 
 import multiprocessing
-import os
 import subprocess
 import sys
 import threading
