@@ -14,6 +14,9 @@ from benchmarks.machine import timed
 
 Result = TypeVar("Result")
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
+"""Numbers of glibc's `mallopt`."""
+
 
 def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
     """Call an importable function in a new process, which has nothing of this one's memory.
@@ -82,3 +85,14 @@ def _resident(field: str) -> int:
 def _kibibytes(path: Path, field: str) -> int:
     lines = path.read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed, where it would hand it back and get it anew, page by page, at every pass.
+
+    Where a tensor ends up at the end of the heap decides otherwise which of two speeds a process shows.
+    """
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+            mallopt(option, 2**30)
+        mallopt(_M_MMAP_MAX, 0)
