@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-triton = pytest.importorskip("triton")
+from nnunetv2_mamba.ops.scan import library, triton_plan
+from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments
+from nnunetv2_mamba.ops.scan.orders import visiting_orders
+from nnunetv2_mamba.ops.scan.triton_backend import TritonBackend
+from nnunetv2_mamba.ops.scan.triton_plan import BACKWARD, FORWARD
 
-from nnunetv2_mamba.ops.scan import library, triton_plan  # noqa: E402
-from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments  # noqa: E402
-from nnunetv2_mamba.ops.scan.orders import visiting_orders  # noqa: E402
-from nnunetv2_mamba.ops.scan.triton_backend import TritonBackend  # noqa: E402
-from nnunetv2_mamba.ops.scan.triton_plan import BACKWARD, FORWARD  # noqa: E402
+triton = pytest.importorskip("triton")
 
 KERNELS = {
     "gather_projections", "segment_ends", "join_segments", "scan_forward", "scan_backward", "scatter_projections",

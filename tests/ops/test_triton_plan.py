@@ -5,11 +5,11 @@ from collections import defaultdict
 import pytest
 import torch
 
-triton = pytest.importorskip("triton")
+from nnunetv2_mamba.ops.scan import library, triton_plan
+from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments
+from nnunetv2_mamba.ops.scan.triton_backend import TritonBackend
 
-from nnunetv2_mamba.ops.scan import library, triton_plan  # noqa: E402
-from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments  # noqa: E402
-from nnunetv2_mamba.ops.scan.triton_backend import TritonBackend  # noqa: E402
+triton = pytest.importorskip("triton")
 
 LARGE = {
     "many windows": {"batch": 70_000, "length": 4},
