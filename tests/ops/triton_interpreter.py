@@ -149,7 +149,7 @@ def parity() -> dict[str, Callable[[], Any]]:
     return {
         **{name: lambda case=case: errors(inputs(**case)) for name, case in (cases | options).items()},
         "offsets beyond 32 bits": lambda: errors(inputs((5,), directions=1), place=far_apart),
-        "the most states": lambda: errors(inputs(**most), save_states=False),
+        "the most states": lambda: errors(inputs(**most)),
     }
 
 
