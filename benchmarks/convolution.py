@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmarks.machine import Table, in_turn
 from nnunetv2_mamba.ops import causal_conv1d
 from nnunetv2_mamba.ops.backends import Call
-from nnunetv2_mamba.ops.convolution import REGISTRY
+from nnunetv2_mamba.ops.convolution.registry import REGISTRY
 
 SHAPE = (1, 768, 4096)
 """(B, D, L)."""

@@ -33,11 +33,15 @@ class Call:
         device: torch device type, such as ``"cpu"`` or ``"cuda"``.
         dtype: the dtype that is computed in, float32 or float64.
         d_state: N of the scan, filter width of the convolution.
+        large: whether a tensor has so many elements that 32 bits cannot count them.
+        channels_last: whether channels lie side by side in memory.
     """
 
     device: str
     dtype: torch.dtype = torch.float32
     d_state: int = 16
+    large: bool = False
+    channels_last: bool = True
 
 
 class Backend(Protocol):
@@ -92,10 +96,18 @@ class BackendRegistry(Generic[AnyBackend]):
         op: name of the op, for messages.
         backends: most preferred first.
         tolerance: largest relative error a self-check may show.
+        first: names of those that are to be preferred to the others for a call.
     """
 
-    def __init__(self, op: str, backends: Sequence[AnyBackend], tolerance: float = 1e-4) -> None:
+    def __init__(
+        self,
+        op: str,
+        backends: Sequence[AnyBackend],
+        tolerance: float = 1e-4,
+        first: Callable[[Call], Sequence[str]] = lambda call: (),
+    ) -> None:
         self.op = op
+        self.first = first
         self.backends = {backend.name: backend for backend in backends}
         self.tolerance = tolerance
         self._unavailable: dict[tuple[AnyBackend, str], str | None] = {}
@@ -125,7 +137,7 @@ class BackendRegistry(Generic[AnyBackend]):
         variable = os.environ.get(BACKEND_VARIABLE)
         if variable and (variable in self.backends or variable not in known_backends()):
             return self._force(variable, call, BACKEND_VARIABLE + "=")
-        for name in self.backends:
+        for name in dict.fromkeys([*self.first(call), *self.backends]):
             if self.refusal(name, call) is None:
                 return name
         raise BackendError(f"no backend of {self.op} can serve {call}")
@@ -201,7 +213,7 @@ def _undisturbed(check: Callable[[], float]) -> float:
 
 
 def _registries() -> tuple[BackendRegistry, ...]:
-    from nnunetv2_mamba.ops.convolution import REGISTRY as causal_conv1d
+    from nnunetv2_mamba.ops.convolution.registry import REGISTRY as causal_conv1d
     from nnunetv2_mamba.ops.scan.registry import REGISTRY as selective_scan
 
     return selective_scan, causal_conv1d

@@ -64,8 +64,28 @@ def test_a_forced_backend_that_cannot_run_says_why(inputs):
 
 
 def test_the_variable_leaves_ops_alone_that_have_no_such_backend(monkeypatch, draw):
-    monkeypatch.setenv("NNUNETV2_MAMBA_BACKEND", "numba")
+    monkeypatch.setenv("NNUNETV2_MAMBA_BACKEND", "reference")
     assert causal_conv1d(draw(1, 2, 5), draw(2, 4)).shape == (1, 2, 5)
+
+
+def test_a_scan_of_2_to_the_31_elements_is_not_given_to_mamba_ssm(monkeypatch):
+    """Its kernel counts in 32 bits; the sizes here are those of views, which take no memory."""
+    seen = []
+
+    def asked(call, forced):
+        seen.append(call)
+        raise StopIteration
+
+    monkeypatch.setattr(REGISTRY, "select", asked)
+    one = torch.zeros(1, 1, 1)
+    for length in (2**21 - 1, 2**21):
+        u, state = one.expand(1, 1024, length), one.expand(1, 1, length)
+        with pytest.raises(StopIteration):
+            selective_scan(u, u, torch.zeros(1024, 1), state, state)
+    assert [call.large for call in seen] == [False, True]
+    refusals = [MambaSsmBackend().unsupported(call) for call in seen]
+    assert refusals[0] is None
+    assert "2^31" in refusals[1]
 
 
 def test_every_backend_passes_its_self_check():
@@ -217,9 +237,11 @@ def test_explain_speaks_of_every_backend_once():
     decisions = explain("cpu")
     assert {(d.op, d.backend) for d in decisions} == {
         *(("selective_scan", name) for name in ("mamba_ssm", "numba", "triton", "torch", "reference")),
-        *(("causal_conv1d", name) for name in ("causal_conv1d", "torch")),
+        *(("causal_conv1d", name) for name in ("causal_conv1d", "numba", "torch")),
     }
-    assert {d.backend for d in decisions if d.chosen} == {"numba", "torch"}
+    assert [(d.op, d.backend) for d in decisions if d.chosen] == [
+        (op, "numba") for op in ("selective_scan", "causal_conv1d")
+    ]
     assert all(d.reason for d in decisions)
 
 

@@ -7,7 +7,11 @@ import pytest
 import torch
 
 from nnunetv2_mamba.ops import causal_conv1d
-from nnunetv2_mamba.ops.convolution import REGISTRY, CausalConv1dBackend, _depthwise, _package_conv1d
+from nnunetv2_mamba.ops.backends import BackendRegistry, Call
+from nnunetv2_mamba.ops.convolution.cpu import STRETCH, NumbaConvolution
+from nnunetv2_mamba.ops.convolution.library import opaque_conv1d
+from nnunetv2_mamba.ops.convolution.package import PackageConvolution
+from nnunetv2_mamba.ops.convolution.registry import REGISTRY
 
 
 def _by_definition(x, weight, bias):
@@ -38,6 +42,104 @@ def test_gradcheck(draw):
     assert torch.autograd.gradcheck(lambda *t: causal_conv1d(*t, "silu"), inputs)
 
 
+def both_passes(backend, x, weight, bias, activation, dy):
+    leaves = [tensor.detach().requires_grad_() for tensor in (x, weight, bias) if tensor is not None]
+    y = causal_conv1d(*leaves, activation=activation, backend=backend)
+    return [y, *torch.autograd.grad(y, leaves, dy)]
+
+
+# Shorter than the filter; odd; more rows than a thread takes at a time; widths that fill no vector.
+@pytest.mark.parametrize(("channels", "length"), [(16, 1), (16, 3), (40, 67), (STRETCH // 64, 150), (3, 20)])
+@pytest.mark.parametrize("width", [1, 2, 4, 7])
+@pytest.mark.parametrize(("has_bias", "activation"), [(True, "silu"), (False, None)], ids=["silu", "bare"])
+def test_numba_gives_the_numbers_of_torch(draw, assert_close, channels, length, width, has_bias, activation):
+    x, dy = (draw(2, length, channels).transpose(1, 2) for _ in range(2))
+    inputs = x, draw(channels, width), draw(channels) if has_bias else None, activation, dy
+    names = ("y", "dx", "dweight", "dbias")
+    for name, expected, found in zip(names, both_passes("torch", *inputs), both_passes("numba", *inputs), strict=False):
+        assert_close(name, expected, found, 1e-5)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_numba_takes_a_slice_and_any_gradient(draw, assert_close, channels_last):
+    """The half of a projection, or rows along the time; and a gradient in the other layout."""
+    wide, other = (2, 30, 64), (2, 32, 30)
+    x = draw(*wide)[..., 16:48].transpose(1, 2) if channels_last else draw(*other)
+    dy = draw(*other) if channels_last else draw(*wide)[..., :32].transpose(1, 2)
+    inputs = x, draw(32, 4), draw(32), "silu", dy
+    for expected, found in zip(both_passes("torch", *inputs), both_passes("numba", *inputs), strict=True):
+        assert_close("value or gradient", expected, found, 1e-5)
+
+
+def test_numba_gives_the_same_bits_with_any_threads(draw):
+    x, dy = (draw(2, 9000, 64).transpose(1, 2) for _ in range(2))
+    inputs = x, draw(64, 4), draw(64), "silu", dy
+    threads, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            results.append(both_passes("numba", *inputs))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, three) for one, three in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_numba_rounds_once_to_half_precision(draw, dtype):
+    x, weight, bias = draw(1, 40, 16).transpose(1, 2).to(dtype), draw(16, 4).to(dtype), draw(16).to(dtype)
+    expected = causal_conv1d(x.float(), weight.float(), bias.float(), "silu", backend="numba").to(dtype)
+    assert torch.equal(causal_conv1d(x, weight, bias, "silu", backend="numba"), expected)
+
+
+def test_autocast_changes_nothing(draw):
+    x, weight, bias = draw(1, 40, 16).transpose(1, 2), draw(16, 4), draw(16)
+    expected = causal_conv1d(x, weight, bias, "silu", backend="numba")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(causal_conv1d(x, weight, bias, "silu", backend="numba"), expected)
+
+
+def test_layout_and_precision_decide_between_numba_and_torch(monkeypatch):
+    monkeypatch.delenv("NNUNETV2_MAMBA_BACKEND", raising=False)
+    assert REGISTRY.select(Call("cpu", d_state=4)) == "numba"
+    assert REGISTRY.select(Call("cpu", d_state=4, channels_last=False)) == "torch"
+    assert REGISTRY.select(Call("cpu", torch.float64, 4)) == "torch"
+
+
+class ForgetsTheRowsBefore(NumbaConvolution):
+    """Its second stretch of rows starts from zeros."""
+
+    def forward(self, x, *rest):
+        return torch.cat([super(ForgetsTheRowsBefore, self).forward(part, *rest) for part in x.split(4096, 2)], 2)
+
+
+class ForgetsTheRowsBehind(NumbaConvolution):
+    """The last row of its first stretch gets nothing from the row behind it."""
+
+    def backward(self, dy, x, weight, bias, activation):
+        dx, *sums = super().backward(dy, x, weight, bias, activation)
+        dx[..., :4096] = super().backward(dy[..., :4096], x[..., :4096], weight, bias, activation)[0]
+        return dx, *sums
+
+
+class ForgetsTheActivation(NumbaConvolution):
+    """Its gradients are those of the bare filter."""
+
+    def backward(self, dy, x, weight, bias, activation):
+        return super().backward(dy, x, weight, bias, False)
+
+
+@pytest.mark.parametrize("wrong", [ForgetsTheRowsBefore, ForgetsTheRowsBehind, ForgetsTheActivation])
+def test_a_wrong_kernel_is_refused(wrong):
+    backends = [wrong(), REGISTRY.backends["torch"]]
+    assert BackendRegistry("causal_conv1d", backends).select(Call("cpu", d_state=4)) == "torch"
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # opcheck looks at its own copies
+def test_numba_registers_as_torch_asks(draw):
+    tensors = [draw(2, 9, 16).transpose(1, 2).requires_grad_(), draw(16, 4).requires_grad_(), None]
+    torch.library.opcheck(opaque_conv1d, (*tensors, True, "numba"))
+
+
 def test_sees_no_future(draw):
     x, weight = draw(1, 2, 20), draw(2, 4)
     changed = x.clone()
@@ -55,11 +157,13 @@ def test_bad_input_is_named(draw):
         causal_conv1d(draw(1, 2, 5), draw(2, 4), activation="relu")
     with pytest.raises(ValueError, match=r"\(3, 4\)"):
         causal_conv1d(draw(1, 2, 5), draw(3, 4))
+    with pytest.raises(ValueError, match=r"bias \(3,\)"):
+        causal_conv1d(draw(1, 2, 5), draw(2, 4), draw(3))
 
 
 def test_the_cuda_package_is_named_with_its_extra_where_it_is_missing():
-    assert "nnunetv2-mamba[cuda]" in CausalConv1dBackend().unavailable("cuda")
-    assert "cpu" in CausalConv1dBackend().unavailable("cpu")
+    assert "nnunetv2-mamba[cuda]" in PackageConvolution().unavailable("cuda")
+    assert "cpu" in PackageConvolution().unavailable("cpu")
 
 
 @pytest.fixture
@@ -70,7 +174,7 @@ def pretended_package(monkeypatch):
         @staticmethod
         def forward(ctx, x, weight, bias):
             ctx.save_for_backward(x, weight)
-            return _depthwise(x, weight, bias, None)
+            return _by_definition(x, weight, bias)
 
         @staticmethod
         def backward(ctx, dy):
@@ -87,7 +191,7 @@ def pretended_package(monkeypatch):
         assert activation is None
         return Conv.apply(x, weight, bias)
 
-    class OnCpu(CausalConv1dBackend):
+    class OnCpu(PackageConvolution):
         def unavailable(self, device):
             return None
 
@@ -115,11 +219,12 @@ def test_the_package_is_called_correctly(pretended_package, draw, assert_close, 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # opcheck looks at its own copies
 def test_the_op_is_registered_as_torch_asks(pretended_package, draw):
     tensors = [draw(2, 3, 9).requires_grad_(), draw(3, 4).requires_grad_(), draw(3).requires_grad_()]
-    torch.library.opcheck(_package_conv1d, (*tensors, None))
+    torch.library.opcheck(opaque_conv1d, (*tensors, False, "causal_conv1d"))
 
 
 @pytest.mark.compile
 @pytest.mark.filterwarnings("ignore")
 def test_compiles_without_a_graph_break(draw, assert_close):
-    x, weight = draw(1, 2, 9), draw(2, 4)
-    assert_close("y", causal_conv1d(x, weight), torch.compile(causal_conv1d, fullgraph=True)(x, weight), 1e-6)
+    weight = draw(2, 4)
+    for x in (draw(1, 2, 9), draw(1, 9, 2).transpose(1, 2)):
+        assert_close("y", causal_conv1d(x, weight), torch.compile(causal_conv1d, fullgraph=True)(x, weight), 1e-6)

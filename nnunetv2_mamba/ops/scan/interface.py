@@ -143,7 +143,8 @@ def _scan(
     _check_kinds(tensors)
     double = any(t is not None and t.dtype == torch.float64 for t in tensors)
     dtype = torch.float64 if double else torch.float32
-    name = _select(u.device.type, double, A.shape[-1], backend)
+    large = max(tensor.numel() for tensor in (delta, B)) >= 2**31
+    name = _select(u.device.type, double, A.shape[-1], large, backend)
     keeps_half = not double and REGISTRY.backends[name].reads_half
     save_states = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
@@ -169,10 +170,10 @@ def _scan(
 
 
 @torch.compiler.assume_constant_result
-def _select(device: str, double: bool, d_state: int, backend: str | None) -> str:
+def _select(device: str, double: bool, d_state: int, large: bool, backend: str | None) -> str:
     if device == "meta":
         return "torch"  # shapes only: no backend runs
-    return REGISTRY.select(Call(device, torch.float64 if double else torch.float32, d_state), backend)
+    return REGISTRY.select(Call(device, torch.float64 if double else torch.float32, d_state, large), backend)
 
 
 def _check_shapes(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from nnunetv2_mamba.ops.backends import BackendError, Call
+from nnunetv2_mamba.ops.backends import Call
 from nnunetv2_mamba.ops.scan.contract import ScanArguments
 from nnunetv2_mamba.ops.scan.gate import silu_slope
 from nnunetv2_mamba.ops.scan.self_check import largest_error
@@ -41,7 +41,9 @@ class MambaSsmBackend:
         return None
 
     def unsupported(self, call: Call) -> str | None:
-        """The kernel computes in float32."""
+        """The kernel computes in float32 and counts elements in 32 bits."""
+        if call.large:
+            return "it cannot index tensors of 2^31 elements or more"
         return "it computes in float32, not in float64" if call.dtype == torch.float64 else None
 
     def self_check(self, device: str) -> float:
@@ -87,11 +89,6 @@ def _kernel() -> Callable[..., Tensor]:
 
 def _sequences(scan: ScanArguments, orders: Tensor) -> tuple[Tensor, ...]:
     """u, delta, A, B, C, D and bias with all directions side by side: K * D channels in K * G groups."""
-    elements = scan.delta.numel()
-    if elements >= 2**31:
-        raise BackendError(
-            f"mamba_ssm cannot index the {elements} elements of delta; use a smaller patch or another backend"
-        )
     u = torch.cat([scan.u[:, :, order] for order in orders], 1)
     delta, B, C = (
         torch.cat([tensor[:, k][..., order] for k, order in enumerate(orders)], 1)
