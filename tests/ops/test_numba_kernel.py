@@ -62,6 +62,57 @@ def test_other_sources_make_other_code(tmp_path):
     assert announced()
 
 
+TOGETHER = """
+import pathlib, sys, time
+from numba.core.caching import IndexDataCacheFile
+from nnunetv2_mamba.ops.scan.numba_kernel import kernel
+
+numbers = [{"float": 0.5, "int": 21}[name] for name in sys.argv[1:]]
+load_index = IndexDataCacheFile._load_index
+
+def load_index_and_wait(file):
+    # A process that is about to keep its code waits until the other one has come as far, or is not let in.
+    overloads = load_index(file)
+    if keeps:
+        pathlib.Path(sys.argv[1]).touch()
+        end = time.monotonic() + 1
+        while not (pathlib.Path("float").exists() and pathlib.Path("int").exists()) and time.monotonic() < end:
+            time.sleep(0.01)
+    return overloads
+
+keeps = False
+IndexDataCacheFile._load_index = load_index_and_wait
+
+@kernel
+def twice(x): return 2 * x
+
+reduced = twice._cache._impl.reduce
+def reduce(data):
+    global keeps
+    keeps = True
+    return reduced(data)
+twice._cache._impl.reduce = reduce
+print(*(twice(number) for number in numbers))
+"""
+
+
+def test_processes_that_keep_their_code_at_once_keep_both(tmp_path):
+    """Without a lock both take the same file name, and one of them later runs what the other compiled."""
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER)
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def start(*names):
+        command = [sys.executable, str(script), *names]
+        return subprocess.Popen(command, env=environment, cwd=tmp_path, text=True, stdout=-1, stderr=-1)
+
+    both = [start("float"), start("int")]
+    assert [process.communicate(timeout=300)[0] for process in both] == ["1.0\n", "42\n"]
+    output, said = start("float", "int").communicate(timeout=300)
+    assert output == "1.0 42\n"
+    assert ANNOUNCEMENT not in said
+
+
 TWICE = """
 from nnunetv2_mamba.ops.scan.numba_kernel import kernel
 @kernel

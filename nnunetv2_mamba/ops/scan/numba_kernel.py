@@ -7,10 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from numba import njit
 from numba.core import event
 
 logger = logging.getLogger(__name__)
+
+LOCK_SECONDS = 60
+"""How long a process waits for another one that keeps its machine code."""
 
 _kernels: list[Callable] = []
 
@@ -40,7 +44,7 @@ def kernel(function: Callable) -> Callable:
         compiled = njit(**options)(function)
     else:
         _discard_stale_code(compiled)
-        _survive_a_full_disk(compiled)
+        _keep_safely(compiled)
     _kernels.append(compiled)
     return compiled
 
@@ -57,21 +61,28 @@ def _discard_stale_code(compiled: Any) -> None:
     stamp = cache / f"{compiled.__module__.rpartition('.')[2]}.sources"
     if stamp.exists() and stamp.read_text() == digest:
         return
-    for index in cache.glob(f"*.{compiled.__name__}-*.nbi"):
-        index.unlink(missing_ok=True)
+    # The code too, and not only its index, which another process may just be making anew.
+    for file in cache.glob(f"*.{compiled.__name__}-*.nb[id]"):
+        file.unlink(missing_ok=True)
     with suppress(OSError):  # then it is compiled anew next time
         cache.mkdir(parents=True, exist_ok=True)
         stamp.write_text(digest)
 
 
-def _survive_a_full_disk(compiled: Any) -> None:
-    """Machine code that cannot be kept still runs."""
+def _keep_safely(compiled: Any) -> None:
+    """Machine code is kept by one process at a time, and still runs where it cannot be kept.
+
+    Of two that keep different code at once, as folds that are started together do, numba would give both the same name.
+    """
     save = compiled._cache.save_overload
+    lock = Path(compiled.stats.cache_path) / f"{compiled.__name__}.lock"
 
     def save_or_say(*arguments: Any) -> None:
         try:
-            save(*arguments)
-        except OSError as error:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(lock, LOCK_SECONDS):
+                save(*arguments)
+        except (OSError, NotImplementedError) as error:  # a file system may know no locks
             logger.warning("the compiled scan cannot be kept on disk (%s): it is compiled anew next time", error)
 
     compiled._cache.save_overload = save_or_say
