@@ -75,8 +75,7 @@ class NumbaBackend:
         z, dz_view = (layout.read(scan.z), layout.write(dz)) if gated else (u, du_view)
         A, B, C, D, bias = _parameters(scan)
         orders, saved = scan.orders.numpy(), states.numpy()
-        # Threads that share a sample add to dB and dC of their own, summed below in an order that is always the same.
-        parts_B, parts_C = (np.zeros((parts, *view.shape), np.float32) for view in (B, C))
+        parts_B, parts_C = (_parts(gradient, parts) for gradient in (dB, dC))
         batch, (directions, d_state, channels) = u.shape[0], A.shape
         samples_A = np.empty((batch, directions, d_state, channels), np.float32)
         samples_D, samples_bias = (np.empty((batch, directions, channels), np.float32) for _ in range(2))
@@ -93,11 +92,21 @@ class NumbaBackend:
 
         _run(share, shares)
         layout.finish()
-        for gradient, partial in ((dB, parts_B), (dC, parts_C)):
+        for gradient, partial in ((dB, parts_B), (dC, parts_C)) if parts > 1 else ():
             torch.sum(torch.from_numpy(partial), 0, out=gradient.transpose(-1, -2))
         dA.copy_(torch.from_numpy(samples_A.sum(0)).transpose(-1, -2))
         dD.copy_(torch.from_numpy(samples_D.sum(0)))
         dbias.copy_(torch.from_numpy(samples_bias.sum(0)))
+
+
+def _parts(gradient: Tensor, parts: int) -> np.ndarray:
+    """Zeros (parts, ..., L, N): threads that share a sample add to a gradient (..., N, L) of their own.
+
+    These are summed in an order that is always the same. A single part is the gradient itself, which has N fastest.
+    """
+    if parts == 1:
+        return gradient.zero_().transpose(-1, -2).unsqueeze(0).numpy()
+    return np.zeros((parts, *gradient.transpose(-1, -2).shape), np.float32)
 
 
 Share = tuple[int, int, int, int, int]
