@@ -15,7 +15,9 @@ from numba.core import cgutils, config
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, overload, register_model
 
-HAS_AVX512 = "+avx512f" in (config.CPU_FEATURES or get_host_cpu_features()).split(",")
+# Empty is an answer too: NUMBA_CPU_NAME=generic, which makes one cache serve many machines, compiles with no feature.
+_FEATURES = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+HAS_AVX512 = "+avx512f" in _FEATURES.split(",")
 LANES = 16 if HAS_AVX512 else 8
 """One register of AVX-512 or AVX2, two of SSE or NEON."""
 
