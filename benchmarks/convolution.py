@@ -1,4 +1,7 @@
-"""The short causal convolution in front of a Mamba scan on a GPU: torch's own against the package causal-conv1d."""
+"""The short causal convolution in front of a Mamba scan: torch's own against the other backends, in both layouts.
+
+Behind a linear map channels lie side by side in memory, and the scan wants them so; the reference code has time so.
+"""
 
 from functools import partial
 from typing import Any
@@ -14,17 +17,21 @@ from nnunetv2_mamba.ops.convolution.registry import REGISTRY
 SHAPE = (1, 768, 4096)
 """(B, D, L)."""
 WIDTH = 4
+LAYOUTS = {"channels last": True, "channels first": False}
 
 
 def measure_convolutions(device: str, shape: tuple[int, int, int] = SHAPE) -> dict[str, Any]:
-    """Seconds of both passes of every backend that works on a device, and why others do not."""
-    x, weight, bias = torch.randn(shape), torch.randn(shape[1], WIDTH), torch.randn(shape[1])
-    leaves = [tensor.to(device).requires_grad_() for tensor in (x, weight, bias)]
+    """Seconds of both passes of every backend that works on a device, by layout, and why others do not."""
+    batch, channels, length = shape
+    weights = torch.randn(channels, WIDTH), torch.randn(channels)
     refusals = {name: REGISTRY.refusal(name, Call(device, d_state=WIDTH)) for name in REGISTRY.backends}
     runs = {}
-    for name in (name for name, reason in refusals.items() if reason is None):
-        runs[f"{name} forward"] = partial(_forward, name, leaves)
-        runs[f"{name} both"] = partial(_both, name, leaves)
+    for layout, channels_last in LAYOUTS.items():
+        x = torch.randn(batch, length, channels).transpose(1, 2) if channels_last else torch.randn(shape)
+        leaves = [tensor.to(device).requires_grad_() for tensor in (x, *weights)]
+        for name in (name for name, reason in refusals.items() if reason is None):
+            runs[f"{name}, {layout} forward"] = partial(_forward, name, leaves)
+            runs[f"{name}, {layout} both"] = partial(_both, name, leaves)
     absent = {name: reason for name, reason in refusals.items() if reason is not None}
     return {"shape": list(shape), "seconds": in_turn(runs, 3, device), "absent": absent}
 
@@ -32,9 +39,9 @@ def measure_convolutions(device: str, shape: tuple[int, int, int] = SHAPE) -> di
 def convolution_table(figures: dict[str, Any]) -> Table:
     """Of kept figures."""
     seconds = figures["seconds"]
-    rows = [("convolution", "forward (ms)", "forward and backward (ms)")]
-    for name in dict.fromkeys(run.split()[0] for run in seconds):
-        rows.append((name, *(f"{1000 * seconds[f'{name} {pass_}']:.3f}" for pass_ in ("forward", "both"))))
+    rows = [("convolution with SiLU", "forward (ms)", "forward and backward (ms)")]
+    for name in dict.fromkeys(run.rpartition(" ")[0] for run in seconds):
+        rows.append((name, *(f"{1000 * seconds[f'{name} {pass_}']:.2f}" for pass_ in ("forward", "both"))))
     rows += [(name, f"not measured: {reason}", "") for name, reason in figures["absent"].items()]
     return Table(f"causal_conv1d, (B, D, L) = {tuple(figures['shape'])}, width {WIDTH}", rows)
 

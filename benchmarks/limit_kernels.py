@@ -3,8 +3,8 @@
 import numpy as np
 from numba import njit
 
-from nnunetv2_mamba.ops.scan.numba_lanes import load, splat, store
-from nnunetv2_mamba.ops.scan.numba_math import exp2
+from nnunetv2_mamba.ops.cpu.lanes import load, splat, store
+from nnunetv2_mamba.ops.cpu.math import exp2
 
 CHAINS = 12
 """Independent chains: a multiply-add takes four or five cycles, and a core starts one or two in each."""

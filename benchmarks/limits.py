@@ -33,9 +33,9 @@ from benchmarks.limit_kernels import CHAINS, exponentials, multiply_adds
 from benchmarks.machine import Options, Table, Target, in_turn, targets_table
 from benchmarks.processes import keep_freed_memory
 from nnunetv2_mamba.ops import selective_scan
+from nnunetv2_mamba.ops.cpu.lanes import LANES
+from nnunetv2_mamba.ops.cpu.threads import run_in_threads
 from nnunetv2_mamba.ops.scan.contract import CHUNK
-from nnunetv2_mamba.ops.scan.numba_lanes import LANES
-from nnunetv2_mamba.ops.scan.threads import run_in_threads
 
 AIM = 3.0
 SHAPES = ((1, 768, 4096, 16), (1, 192, 16384, 16), (1, 192, 4096, 64))

@@ -26,7 +26,8 @@ from nnunetv2_mamba.training.trainer import MambaTrainer
 
 DATASET = "Dataset001_Benchmark"
 CASES = ("case_a", "case_b")
-PLAIN, RESIDUAL, S3MAMBA = "PlainConvUNet", "ResidualEncoderUNet", "nnUNetTrainerS3Mamba"
+PLAIN, RESIDUAL = "PlainConvUNet", "ResidualEncoderUNet"
+S3MAMBA, SAUMAMBA, SEGMAMBA = "nnUNetTrainerS3Mamba", "nnUNetTrainerSAUMamba", "nnUNetTrainerSegMamba"
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def measure(options: Options) -> dict[str, Any]:
         "cells": cells,
         "grids": on_grids,
         **({"first_call": _first_calls()} if device == "cpu" else {}),
-        **({"convolution": measure_convolutions(device)} if device == "cuda" else {}),
+        "convolution": in_fresh_process(measure_convolutions, device),
     }
 
 

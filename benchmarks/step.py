@@ -24,6 +24,8 @@ from benchmarks.networks import (
     PLAIN,
     RESIDUAL,
     S3MAMBA,
+    SAUMAMBA,
+    SEGMAMBA,
     SETTINGS,
     Setting,
     make_trainer,
@@ -39,12 +41,14 @@ AIM = 1.5
 STOCK = {PLAIN: "nnUNetTrainer", RESIDUAL: "nnUNetTrainer, residual plan"}
 CHECKPOINTED = f"{S3MAMBA}, stage 0 checkpointed"
 """Computes the blocks of the finest level twice instead of keeping what they computed; see docs/training.md."""
+PROFILED = (S3MAMBA, SAUMAMBA, SEGMAMBA)
 REST = "elementwise, copies and the rest"
 
 # What torch's profiler calls things, in words of this project; the first match counts.
 KINDS = {
     "selective scan": ("nnunetv2_mamba::grid_scan",),
     "optimizer and clipping": ("adamw", "sgd", "_foreach", "clip_grad"),
+    "causal convolution": ("nnunetv2_mamba::causal_conv1d",),
     "convolution": ("conv",),
     "matrix products (projections)": ("mm", "linear", "matmul"),
     "normalisation": ("norm",),
@@ -84,7 +88,7 @@ def measure_setting(setting: Setting, device: str, compiled: bool = False) -> di
             seconds = in_turn({PLAIN: stock_step, name: step}, 2, device)
             found[PLAIN]["seconds"] = min(seconds[PLAIN], found[PLAIN]["seconds"])
             figures = {"seconds": seconds[name], "over_plain": seconds[name] / seconds[PLAIN]}
-            found[name] = _about(trainer) | figures | ({"shares": shares(step, device)} if name == S3MAMBA else {})
+            found[name] = _about(trainer) | figures | ({"shares": shares(step, device)} if name in PROFILED else {})
             print(f"{name}: {figures['over_plain']:.2f} of {PLAIN}'s step", file=sys.__stdout__, flush=True)
             del trainer, step
             gc.collect()

@@ -26,9 +26,9 @@ for name in ("nnunetv2_mamba.ops", "nnunetv2_mamba.ops.scan"):
     sys.modules[name] = module_from_spec(PathFinder.find_spec(name, folders))
     folders = sys.modules[name].__path__
 
+from nnunetv2_mamba.ops.cpu.lanes import LANES  # noqa: E402
 from nnunetv2_mamba.ops.scan.numba_backward import _decay, _recompute, _reverse  # noqa: E402
 from nnunetv2_mamba.ops.scan.numba_forward import _advance  # noqa: E402
-from nnunetv2_mamba.ops.scan.numba_lanes import LANES  # noqa: E402
 
 TARGETS = {"aarch64": ("aarch64-linux-gnu", "generic"), "sse4.2": ("x86_64-linux-gnu", "nehalem")}
 ROWS, NUMBERS = float32[:, ::1], float32[::1]

@@ -11,7 +11,7 @@ CHECK = """
 import torch
 from nnunetv2_mamba.ops import selective_scan
 from nnunetv2_mamba.ops.scan.cpu import NumbaBackend
-from nnunetv2_mamba.ops.scan.numba_lanes import LANES
+from nnunetv2_mamba.ops.cpu.lanes import LANES
 torch.manual_seed(0)
 inputs = [torch.randn(2, 70, 45), torch.randn(2, 70, 45), -torch.rand(70, 6), *torch.randn(2, 2, 6, 45)]
 results = []
@@ -23,7 +23,7 @@ contiguous = max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(*res
 print(LANES, NumbaBackend().self_check("cpu"), contiguous)
 """
 AVX2 = "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+movbe"
-ANNOUNCEMENT = "compiling the selective scan for this CPU"
+ANNOUNCEMENT = "compiling for this CPU"
 
 
 def _check(cache):
@@ -46,7 +46,7 @@ def test_a_cpu_without_avx512(tmp_path):
 
 def test_other_sources_make_other_code(tmp_path):
     kernels = tmp_path / "kernels.py"
-    kernels.write_text("from nnunetv2_mamba.ops.scan.numba_kernel import kernel\n@kernel\ndef run(x): return x[0, 0]\n")
+    kernels.write_text("from nnunetv2_mamba.ops.cpu.kernel import kernel\n@kernel\ndef run(x): return x[0, 0]\n")
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import numpy, kernels; kernels.run(numpy.zeros((2, 3)))"
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
 
@@ -65,7 +65,7 @@ def test_other_sources_make_other_code(tmp_path):
 TOGETHER = """
 import pathlib, sys, time
 from numba.core.caching import IndexDataCacheFile
-from nnunetv2_mamba.ops.scan.numba_kernel import kernel
+from nnunetv2_mamba.ops.cpu.kernel import kernel
 
 numbers = [{"float": 0.5, "int": 21}[name] for name in sys.argv[1:]]
 load_index = IndexDataCacheFile._load_index
@@ -114,7 +114,7 @@ def test_processes_that_keep_their_code_at_once_keep_both(tmp_path):
 
 
 TWICE = """
-from nnunetv2_mamba.ops.scan.numba_kernel import kernel
+from nnunetv2_mamba.ops.cpu.kernel import kernel
 @kernel
 def twice(x): return 2 * x
 print(twice(21))

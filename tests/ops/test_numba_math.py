@@ -3,8 +3,8 @@
 import numpy as np
 from numba import njit
 
-from nnunetv2_mamba.ops.scan.numba_lanes import LANES, add_folded, half_total, load, store
-from nnunetv2_mamba.ops.scan.numba_math import exp2, sigmoid, softplus, softplus_and_slope
+from nnunetv2_mamba.ops.cpu.lanes import LANES, add_folded, half_total, load, store
+from nnunetv2_mamba.ops.cpu.math import exp2, sigmoid, softplus, softplus_and_slope
 
 
 @njit

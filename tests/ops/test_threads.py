@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nnunetv2_mamba.ops import cross_selective_scan
-from nnunetv2_mamba.ops.scan import threads
+from nnunetv2_mamba.ops.cpu import threads
 
 
 def _inputs(seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -94,7 +94,7 @@ def test_the_very_first_call_may_be_a_compiled_one():
 def test_openmp_libraries_of_other_packages_change_nothing():
     code = """
 import torch
-from nnunetv2_mamba.ops.scan.threads import _gomp_parallel
+from nnunetv2_mamba.ops.cpu.threads import _gomp_parallel
 alone = _gomp_parallel() is None
 import nnunetv2.run.run_training
 _gomp_parallel.cache_clear()

@@ -1,7 +1,6 @@
 """The `numba` backend: cuts sequences into stretches for threads and hands each to the compiled kernels."""
 
 import importlib
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch.nn.functional import pad
 from nnunetv2_mamba.ops.backends import Call
 from nnunetv2_mamba.ops.convolution.contract import Gradients
 from nnunetv2_mamba.ops.convolution.self_check import largest_error
-from nnunetv2_mamba.ops.scan.threads import run_in_threads
+from nnunetv2_mamba.ops.cpu.threads import work_off
 
 STRETCH = 2**17
 """Numbers that a thread works on at a time. It is a constant, so that sums are the same bits with any threads."""
@@ -53,7 +52,7 @@ class NumbaConvolution:
         def stretch(sample: int, begin: int, end: int, part: int) -> None:
             filter_forward(rows[sample], taps, start, activation, begin, end, filtered[sample])
 
-        _run(stretch, _stretches(rows))
+        work_off(stretch, _stretches(rows))
         return _returned(y, filtered)
 
     def backward(self, dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, activation: bool) -> Gradients:
@@ -72,7 +71,7 @@ class NumbaConvolution:
                 slopes[sample], rows[sample], taps, start, activation, begin, end, moved[sample], sums[part]
             )
 
-        _run(stretch, stretches)
+        work_off(stretch, stretches)
         total = torch.from_numpy(sums.sum(0)[:, : weight.shape[0]])
         return _returned(dx, moved), total[:-1].T.contiguous(), total[-1].clone()
 
@@ -115,13 +114,3 @@ def _stretches(rows: np.ndarray) -> list[Stretch]:
     step = max(1, STRETCH // channels)
     starts = [(sample, begin) for sample in range(batch) for begin in range(0, length, step)]
     return [(sample, begin, min(begin + step, length), part) for part, (sample, begin) in enumerate(starts)]
-
-
-def _run(stretch: Callable[..., None], stretches: list[Stretch]) -> None:
-    remaining = iter(stretches)  # advancing a list's iterator is atomic, so threads can draw from the same one
-
-    def work() -> None:
-        for arguments in remaining:
-            stretch(*arguments)
-
-    run_in_threads(work)

@@ -3,10 +3,9 @@
 import numpy as np
 from numba import njit
 
-from nnunetv2_mamba.ops.scan.numba_kernel import kernel
-from nnunetv2_mamba.ops.scan.numba_lanes import LANES, load_at, splat, store_at
-from nnunetv2_mamba.ops.scan.numba_math import sigmoid
-from nnunetv2_mamba.ops.scan.numba_tiles import aligned
+from nnunetv2_mamba.ops.cpu.kernel import kernel
+from nnunetv2_mamba.ops.cpu.lanes import LANES, aligned, load_at, splat, store_at
+from nnunetv2_mamba.ops.cpu.math import sigmoid
 
 ROWS = 32
 """Rows that the backward pass works on at a time, so that what it computes anew stays in the cache."""

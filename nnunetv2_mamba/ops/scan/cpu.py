@@ -2,16 +2,15 @@
 
 import importlib
 import math
-from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nnunetv2_mamba.ops.backends import Call
+from nnunetv2_mamba.ops.cpu.threads import work_off
 from nnunetv2_mamba.ops.scan.contract import ScanArguments
 from nnunetv2_mamba.ops.scan.self_check import largest_error
-from nnunetv2_mamba.ops.scan.threads import run_in_threads
 
 
 class NumbaBackend:
@@ -41,8 +40,8 @@ class NumbaBackend:
 
     def forward(self, scan: ScanArguments, y: Tensor, states: Tensor) -> None:
         """Scan every direction of every sample; see `contract.ScanBackend`."""
+        from nnunetv2_mamba.ops.cpu.math import LOG2E
         from nnunetv2_mamba.ops.scan.numba_forward import LANES, scan_forward
-        from nnunetv2_mamba.ops.scan.numba_math import LOG2E
 
         layout = _Layout(scan.delta)
         u, delta, y_view = layout.read(scan.u), layout.read(scan.delta), layout.write(y)
@@ -59,7 +58,7 @@ class NumbaBackend:
                     z[sample], gated, scan.delta_softplus, order, begin, end, k > 0, y_view[sample], saved[sample, k],
                 )  # fmt: skip
 
-        _run(share, _shares(scan, LANES)[0])
+        work_off(share, _shares(scan, LANES)[0])
         layout.finish()
 
     def backward(self, scan: ScanArguments, dy: Tensor, states: Tensor, grads: tuple[Tensor, ...]) -> None:
@@ -90,7 +89,7 @@ class NumbaBackend:
                     dz_view[sample],
                 )  # fmt: skip
 
-        _run(share, shares)
+        work_off(share, shares)
         layout.finish()
         for gradient, partial in ((dB, parts_B), (dC, parts_C)) if parts > 1 else ():
             torch.sum(torch.from_numpy(partial), 0, out=gradient.transpose(-1, -2))
@@ -168,14 +167,3 @@ def _parameters(scan: ScanArguments) -> tuple[np.ndarray, ...]:
     B, C = (t.transpose(-1, -2).contiguous() for t in (scan.B, scan.C))
     D, bias = (A.new_zeros(scan.A.shape[:2]) if t is None else t.contiguous() for t in (scan.D, scan.delta_bias))
     return A.numpy(), B.numpy(), C.numpy(), D.numpy(), bias.numpy()
-
-
-def _run(share: Callable[..., None], shares: Iterable[Share]) -> None:
-    """Work off all shares with torch's number of threads; the kernels hold no GIL."""
-    remaining = iter(shares)  # advancing a list's iterator is atomic, so threads can draw from the same one
-
-    def work() -> None:
-        for arguments in remaining:
-            share(*arguments)
-
-    run_in_threads(work)

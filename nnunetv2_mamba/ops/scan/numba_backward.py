@@ -7,9 +7,8 @@ stay folded to half a vector until all channels of a chunk have added to them.
 import numpy as np
 from numba import njit
 
-from nnunetv2_mamba.ops.scan.contract import CHUNK
-from nnunetv2_mamba.ops.scan.numba_kernel import kernel
-from nnunetv2_mamba.ops.scan.numba_lanes import (
+from nnunetv2_mamba.ops.cpu.kernel import kernel
+from nnunetv2_mamba.ops.cpu.lanes import (
     LANES,
     add_folded,
     half_total,
@@ -20,7 +19,8 @@ from nnunetv2_mamba.ops.scan.numba_lanes import (
     store,
     store_at,
 )
-from nnunetv2_mamba.ops.scan.numba_math import LOG2E, exp2, sigmoid, softplus_and_slope
+from nnunetv2_mamba.ops.cpu.math import LOG2E, exp2, sigmoid, softplus_and_slope
+from nnunetv2_mamba.ops.scan.contract import CHUNK
 from nnunetv2_mamba.ops.scan.numba_tiles import STATES, aligned, consecutive, gather, interleave, padded, scatter
 
 _TILES = 13

@@ -7,10 +7,10 @@ taken at a time: these states stay in registers, all else in the L1 cache.
 import numpy as np
 from numba import njit
 
+from nnunetv2_mamba.ops.cpu.kernel import kernel
+from nnunetv2_mamba.ops.cpu.lanes import LANES, load, load_at, splat_at, store, store_at
+from nnunetv2_mamba.ops.cpu.math import exp2, sigmoid, softplus
 from nnunetv2_mamba.ops.scan.contract import CHUNK
-from nnunetv2_mamba.ops.scan.numba_kernel import kernel
-from nnunetv2_mamba.ops.scan.numba_lanes import LANES, load, load_at, splat_at, store, store_at
-from nnunetv2_mamba.ops.scan.numba_math import exp2, sigmoid, softplus
 from nnunetv2_mamba.ops.scan.numba_tiles import STATES, aligned, consecutive, gather, interleave, padded, scatter
 
 _TILES = 4

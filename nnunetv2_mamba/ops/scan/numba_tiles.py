@@ -6,20 +6,12 @@ All tiles of a kernel are rows of one array, addressed by where they begin, so t
 import numpy as np
 from numba import njit
 
+from nnunetv2_mamba.ops.cpu.lanes import LANES, aligned, load, load_at, prefetch, store, store_at
 from nnunetv2_mamba.ops.scan.contract import CHUNK
-from nnunetv2_mamba.ops.scan.numba_lanes import LANES, load, load_at, prefetch, store, store_at
 from nnunetv2_mamba.ops.scan.numba_transpose import add_transposed, load_transposed
 
 STATES = 4
 """States that lie together in what `interleave` writes, and that a kernel's innermost loop can take at once."""
-
-
-@njit
-def aligned(rows, width):
-    """Zeros (rows, width) of float32 that begin with a cache line."""
-    raw = np.zeros(rows * width + 16, np.float32)
-    skip = -raw.ctypes.data % 64 // 4
-    return raw[skip : skip + rows * width].reshape(rows, width)
 
 
 @njit

@@ -6,7 +6,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from nnunetv2_mamba.ops.scan.numba_lanes import LANES, element, position
+from nnunetv2_mamba.ops.cpu.lanes import LANES, element, position
 
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _INTEGERS = ir.VectorType(ir.IntType(32), LANES)

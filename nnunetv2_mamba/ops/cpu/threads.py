@@ -6,7 +6,7 @@ their cores with them. Measured on two cores, a scan right behind a PyTorch oper
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,22 @@ import torch
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _PROCESS = os.getpid()
 _pool: tuple[int, int, ThreadPoolExecutor] | None = None
+
+
+def work_off(share: Callable[..., None], shares: Iterable[tuple]) -> None:
+    """Call a function once for each share of some work, with torch's number of threads.
+
+    Args:
+        share: releases the GIL for whatever takes long.
+        shares: its arguments.
+    """
+    remaining = iter(shares)  # advancing a list's iterator is atomic, so threads can draw from the same one
+
+    def work() -> None:
+        for arguments in remaining:
+            share(*arguments)
+
+    run_in_threads(work)
 
 
 def run_in_threads(work: Callable[[], None]) -> None:

@@ -9,8 +9,9 @@ values there is nothing to decide, and a state stays in registers.
 
 import operator
 
+import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils, config
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, overload, register_model
@@ -36,6 +37,14 @@ class LanesType(types.Type):
 
 
 lanes = LanesType()
+
+
+@njit
+def aligned(rows, width):
+    """Zeros (rows, width) of float32 that begin with a cache line."""
+    raw = np.zeros(rows * width + 16, np.float32)
+    skip = -raw.ctypes.data % 64 // 4
+    return raw[skip : skip + rows * width].reshape(rows, width)
 
 
 @register_model(LanesType)

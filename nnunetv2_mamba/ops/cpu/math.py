@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.polynomial import Chebyshev, Polynomial
 
-from nnunetv2_mamba.ops.scan.numba_lanes import greater, nearest_integer, splat, times_power_of_two, where_positive
+from nnunetv2_mamba.ops.cpu.lanes import greater, nearest_integer, splat, times_power_of_two, where_positive
 
 LOG2E = np.float32(math.log2(math.e))
 _F = np.float32

@@ -25,7 +25,7 @@ class _Announcement(event.Listener):
     def on_start(self, event: event.Event) -> None:
         """A function is about to be compiled; those found on disk are not."""
         if event.data["dispatcher"] in _kernels:
-            logger.warning("compiling the selective scan for this CPU, once: %s", event.data["dispatcher"].__name__)
+            logger.warning("compiling for this CPU, once: %s", event.data["dispatcher"].__name__)
 
     def on_end(self, event: event.Event) -> None:
         """A function has been compiled."""
@@ -54,9 +54,9 @@ def _discard_stale_code(compiled: Any) -> None:
 
     numba looks at the file of the kernel itself and not at those of the functions that were compiled into it.
     """
-    folder = Path(__file__).parent
-    sources = [*sorted(folder.glob("numba_*.py")), folder / "contract.py"]
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources if source.exists())).hexdigest()
+    here, folder = Path(__file__).parent, Path(compiled.py_func.__code__.co_filename).parent
+    sources = [*sorted(here.glob("*.py")), *sorted(folder.glob("numba_*.py")), *folder.glob("contract.py")]
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     cache = Path(compiled.stats.cache_path)
     stamp = cache / f"{compiled.__module__.rpartition('.')[2]}.sources"
     if stamp.exists() and stamp.read_text() == digest:
@@ -83,6 +83,10 @@ def _keep_safely(compiled: Any) -> None:
             with FileLock(lock, LOCK_SECONDS):
                 save(*arguments)
         except (OSError, NotImplementedError) as error:  # a file system may know no locks
-            logger.warning("the compiled scan cannot be kept on disk (%s): it is compiled anew next time", error)
+            logger.warning(
+                "%s cannot be kept on disk as machine code (%s): it is compiled anew next time",
+                compiled.__name__,
+                error,
+            )
 
     compiled._cache.save_overload = save_or_say
