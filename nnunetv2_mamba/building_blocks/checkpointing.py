@@ -1,6 +1,8 @@
 """Activation checkpointing: less memory kept for the backward pass, which computes a second time what is missing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,14 +16,36 @@ def checkpointed(function: Callable[..., Tensor], *inputs: Any, enabled: bool) -
     Source: Training deep nets with sublinear memory cost, arXiv 1604.06174.
 
     Args:
-        function: has no state that a second call would change, such as the averages of batch norm. Random numbers are
-            the same in the second call.
+        function: a module, a method of one, or either with some arguments fixed. In the second call random numbers are
+            the same, and what it does to the module's buffers, such as the averages of batch norm, is undone.
         inputs: what it is called with.
         enabled: False is a plain call.
     """
-    if enabled and torch.is_grad_enabled():
+    if not (enabled and torch.is_grad_enabled()):
+        return function(*inputs)
+    if torch.compiler.is_compiling():
+        # The compiler knows that what changes state belongs to the forward pass.
         return checkpoint(function, *inputs, use_reentrant=False)
-    return function(*inputs)
+    return checkpoint(function, *inputs, use_reentrant=False, context_fn=partial(_contexts, function))
+
+
+def _contexts(function: Callable[..., Tensor]) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """What the first and the second call run in."""
+    return nullcontext(), _buffers_restored(function)
+
+
+@contextmanager
+def _buffers_restored(function: Callable[..., Tensor]) -> Iterator[None]:
+    while isinstance(function, partial):
+        function = function.func
+    module = function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
+    buffers = list(module.buffers()) if isinstance(module, nn.Module) else []
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)
 
 
 class BlockSequence(nn.Sequential):

@@ -43,5 +43,6 @@ class DropPath(nn.Module):
 
 def linear_rates(rate: float, n_blocks_per_stage: Sequence[int]) -> list[list[float]]:
     """Drop-path rates that rise linearly from 0 in the first block to ``rate`` in the last, grouped by stage."""
-    rates = torch.linspace(0, rate, sum(n_blocks_per_stage), dtype=torch.float64).split(list(n_blocks_per_stage))
-    return [stage.tolist() for stage in rates]
+    # Numbers, also where modules are made on another device, such as torch's "meta".
+    rates = torch.linspace(0, rate, sum(n_blocks_per_stage), dtype=torch.float64, device="cpu")
+    return [stage.tolist() for stage in rates.split(list(n_blocks_per_stage))]

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nnunetv2_mamba.building_blocks.depthwise import depthwise_convolution
+from nnunetv2_mamba.building_blocks.init import init_scan_parameters
 from nnunetv2_mamba.building_blocks.layout import channels_first, channels_last, spatial_dims
 from nnunetv2_mamba.building_blocks.precision import without_autocast
 from nnunetv2_mamba.ops import cross_selective_scan
@@ -46,24 +48,14 @@ class SSND(nn.Module):
         self.Ds = nn.Parameter(torch.empty(directions * inner))
         self.out_norm = nn.LayerNorm(inner)
         self.out_proj = nn.Linear(inner, channels, bias=False)
-        self.reset_scan_parameters()
-
-    @torch.no_grad()
-    def reset_scan_parameters(self, dt_min: float = 1e-3, dt_max: float = 0.1) -> None:
-        """Mamba's start: A = -(1..N) in every channel, D = 1, step sizes spread log-uniformly over [dt_min, dt_max]."""
-        nn.init.uniform_(self.x_proj_weight, -(self.d_inner**-0.5), self.d_inner**-0.5)
-        nn.init.uniform_(self.dt_projs_weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
-        log_dt = torch.empty_like(self.dt_projs_bias).uniform_(math.log(dt_min), math.log(dt_max))
-        dt = log_dt.exp().clamp(min=1e-4)
-        self.dt_projs_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
-        self.A_logs.copy_(torch.arange(1, self.d_state + 1, dtype=torch.float32).log().expand_as(self.A_logs))
-        self.Ds.fill_(1.0)
+        nn.init.uniform_(self.x_proj_weight, -(inner**-0.5), inner**-0.5)
+        init_scan_parameters(self.dt_projs_weight, self.dt_projs_bias, self.A_logs, self.Ds)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix the tokens x (B, *spatial, C) along all directions; same shape out."""
         u, z = self.in_proj(x).chunk(2, dim=-1)
         if self.conv2d is not None:
-            u = channels_last(self.conv2d(channels_first(u)))
+            u = channels_last(depthwise_convolution(channels_first(u), self.conv2d.weight, self.conv2d.bias))
         y = self.scan(F.silu(u))
         # Normalised in the dtype of the scan, which may be wider than the weights': out_norm itself would refuse that.
         weight, bias = self.out_norm.weight.to(y.dtype), self.out_norm.bias.to(y.dtype)

@@ -1,10 +1,11 @@
-"""The residual blocks of VM-UNet and S3-Mamba."""
+"""The residual blocks of VM-UNet, S3-Mamba and SA-UMamba."""
 
 import torch
 from torch import Tensor, nn
 
 from nnunetv2_mamba.building_blocks.drop_path import DropPath
 from nnunetv2_mamba.building_blocks.enhanced_channel_feature import EnCFBlock
+from nnunetv2_mamba.building_blocks.rfac import RFAC
 from nnunetv2_mamba.building_blocks.ss2d import SSND
 
 
@@ -89,3 +90,42 @@ class EnVSSBlock(VSSBlock):
         if self.channel_attention is not None:
             size += self.channel_attention.compute_conv_feature_map_size(tokens)
         return size
+
+
+class RSSSBlock(VSSBlock):
+    """y = s1 * x + DropPath(SSND(LayerNorm(x))), then s2 * y + RFAC(LayerNorm(y)); s1 and s2 are learned per channel.
+
+    Source: SA-UMamba, doi 10.1371/journal.pone.0325899, fig. 1b; that drop path spares the second branch, its code.
+
+    Args:
+        channels: C, width of input and output.
+        conv_op: `nn.Conv2d` or `nn.Conv3d`.
+        d_state: state size of the scan.
+        drop_path_rate: probability that a sample skips the scan in training.
+        norm: see `RFAC`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        conv_op: type[nn.Module] = nn.Conv2d,
+        d_state: int = 16,
+        drop_path_rate: float = 0.0,
+        norm: str = "batch",
+    ) -> None:
+        super().__init__(channels, conv_op, d_state, drop_path_rate)
+        self.skip_scale = nn.Parameter(torch.ones(channels))
+        self.ln_2 = nn.LayerNorm(channels)
+        self.rfac = RFAC(channels, conv_op, norm)
+        self.skip_scale2 = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, *spatial, C) in, the same shape out."""
+        branch = self.drop_path(self.self_attention(self.ln_1(x)))
+        x = torch.addcmul(branch, x, self.skip_scale)
+        return torch.addcmul(self.rfac(self.ln_2(x)), x, self.skip_scale2)
+
+    def compute_conv_feature_map_size(self, tokens: int) -> int:
+        """Feature-map elements kept for the backward pass of one sample of so many tokens."""
+        kept = super().compute_conv_feature_map_size(tokens) + tokens * self.channels
+        return kept + self.rfac.compute_conv_feature_map_size(tokens)

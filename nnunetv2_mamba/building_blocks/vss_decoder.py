@@ -50,7 +50,7 @@ class VSSDecoder(nn.Module):
         tcma: attention that modulates each level, whose masks then are the side outputs.
         deep_supervision: whether side outputs are returned.
         checkpointed_stages: those whose blocks are recomputed in the backward pass, 0 the finest, to which the
-            expansion to full resolution belongs. TCMA never is: its batch norm would see everything twice.
+            expansion to full resolution belongs. TCMA never is: it keeps little.
     """
 
     def __init__(

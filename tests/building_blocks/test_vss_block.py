@@ -1,10 +1,10 @@
-"""VSSBlock, EnVSSBlock and EnCFBlock: exact counts and limits."""
+"""VSSBlock, EnVSSBlock with EnCFBlock, and RSSSBlock: exact counts and limits."""
 
 import pytest
 import torch
 from torch import nn
 
-from nnunetv2_mamba.building_blocks import EnCFBlock, EnVSSBlock, VSSBlock
+from nnunetv2_mamba.building_blocks import EnCFBlock, EnVSSBlock, RSSSBlock, VSSBlock
 
 WIDTHS = (96, 192, 384, 768)
 CONV_OPS = [pytest.param(nn.Conv2d, id="2d"), pytest.param(nn.Conv3d, id="3d")]
@@ -31,6 +31,15 @@ def test_envss_block_size(width):
     assert size == {96: 104_742, 192: 340_812, 384: 1_206_936, 768: 4_515_120}[width]
     assert size == 7 * width**2 + 406 * width + attention_size(width)
     assert count(EnVSSBlock(width, nn.Conv3d)) == 7.5 * width**2 + 606 * width + attention_size(width)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_rsss_block_size(width):
+    size = count(RSSSBlock(width))
+    assert size == {96: 199_392, 192: 693_696, 384: 2_567_040, 768: 9_852_672}[width]
+    assert size == 16 * width**2 + 541 * width
+    with torch.device("meta"):
+        assert count(RSSSBlock(width, nn.Conv3d)) == 34.5 * width**2 + 1479 * width
 
 
 def test_names_are_those_of_vmamba():
@@ -99,3 +108,34 @@ def test_envss_reduces_to_vss_when_switched_off():
     reference.load_state_dict(plain.state_dict())
     x = torch.randn(1, 3, 4, 16)
     assert torch.equal(plain(x), reference(x))
+
+
+@pytest.mark.parametrize("conv_op", CONV_OPS)
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_rsss_block_without_projections_is_the_identity(conv_op, norm):
+    block = RSSSBlock(16, conv_op, norm=norm)
+    nn.init.zeros_(block.self_attention.out_proj.weight)
+    nn.init.zeros_(block.rfac.norm.weight)
+    x = torch.randn(2, *(3,) * (2 if conv_op is nn.Conv2d else 3), 16)
+    assert torch.equal(block(x), x)
+
+
+def test_rsss_block_is_the_sum_of_its_parts():
+    """Drop path spares the second branch, and each scale acts on a residual only."""
+    torch.manual_seed(0)
+    block, x = RSSSBlock(16, drop_path_rate=0.5).double(), torch.randn(6, 3, 4, 16, dtype=torch.float64)
+    for scale in (block.skip_scale, block.skip_scale2):
+        scale.data.normal_()
+    torch.manual_seed(1)
+    y = block(x)
+    torch.manual_seed(1)
+    middle = block.skip_scale * x + block.drop_path(block.self_attention(block.ln_1(x)))
+    torch.testing.assert_close(y, block.skip_scale2 * middle + block.rfac(block.ln_2(middle)))
+    assert (y - block.skip_scale2 * middle).min() > -1e-12
+
+
+def test_rsss_block_keeps_the_names_of_vmamba():
+    own = set(RSSSBlock(16).state_dict())
+    assert own > set(VSSBlock(16).state_dict())
+    added = {name.split(".")[0] for name in own - set(VSSBlock(16).state_dict())}
+    assert added == {"skip_scale", "ln_2", "rfac", "skip_scale2"}

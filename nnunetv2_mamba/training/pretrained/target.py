@@ -68,7 +68,7 @@ def build_target(trainer: str, dataset: str, configuration: str, plans: str) -> 
     if not isinstance(network, VSSUNet):
         raise WeightsError(
             f"{trainer} with {plans} trains a {type(network).__name__}, for which VMamba has no weights: "
-            f"give one of our trainers, or plans that name one of our networks."
+            f"give a trainer of VM-UNet or its relatives, or plans that name one of them."
         )
     images = len(dataset_json["modality" if "modality" in dataset_json else "channel_names"])
     return Target(network, images, name)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nnunetv2_mamba.architectures import S3Mamba, VMUNet
+from nnunetv2_mamba.architectures import S3Mamba, SAUMamba, VMUNet
 
 DEPTHS = {"small": (2, 2, 27, 2), "tiny": (2, 2, 9, 2)}
 DIMS = (96, 192, 384, 768)
@@ -97,6 +97,12 @@ def vmunet() -> VMUNet:
 def s3mamba() -> S3Mamba:
     """S3-Mamba as our trainer builds it."""
     return S3Mamba(3, 2)
+
+
+@pytest.fixture(scope="session")
+def saumamba() -> SAUMamba:
+    """SA-UMamba as our trainer builds it."""
+    return SAUMamba(3, 2, side_heads=True)
 
 
 @pytest.fixture

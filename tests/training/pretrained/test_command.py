@@ -9,14 +9,15 @@ import sys
 
 import pytest
 import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 
-from nnunetv2_mamba import __version__, cli, plugin
+from nnunetv2_mamba import __version__, architectures, cli, plugin
+from nnunetv2_mamba.architectures._vss_unet import VSSUNet
 from nnunetv2_mamba.training import trainers
 from nnunetv2_mamba.training.pretrained.target import build_target
 from nnunetv2_mamba.training.pretrained.transfer import transfer
 from nnunetv2_mamba.training.pretrained.vmamba import WeightsError, counterparts
-from nnunetv2_mamba.training.trainer import MambaTrainer
 
 
 @pytest.fixture
@@ -119,8 +120,9 @@ def test_coverage_decides(convert, tmp_path):
 @pytest.mark.usefixtures("dataset")
 @pytest.mark.parametrize("trainer", plugin.trainer_names())
 def test_every_trainer_of_our_networks_can_be_given_weights(small, trainer):
-    if not issubclass(getattr(trainers, trainer), MambaTrainer):
-        with pytest.raises(WeightsError, match=f"^{trainer} with nnUNetPlans trains a PlainConvUNet, for which"):
+    network = getattr(architectures, getattr(getattr(trainers, trainer), "network_name", ""), PlainConvUNet)
+    if not issubclass(network, VSSUNet):
+        with pytest.raises(WeightsError, match=f"^{trainer} with nnUNetPlans trains a {network.__name__}, for which"):
             build_target(trainer, "902", "stock", "nnUNetPlans")
         return
     target = build_target(trainer, "902", "stock", "nnUNetPlans")

@@ -14,7 +14,9 @@ def number_of(tensors, name):
 
 
 @pytest.mark.parametrize(("source", "tensors"), [("small", 446), ("tiny", 212)])
-@pytest.mark.parametrize(("network", "encoder", "decoder"), [("vmunet", 117, 91), ("s3mamba", 101, 77)])
+@pytest.mark.parametrize(
+    ("network", "encoder", "decoder"), [("vmunet", 117, 91), ("s3mamba", 101, 77), ("saumamba", 117, 91)]
+)
 def test_published_networks_load_what_vm_unets_code_loads(request, source, tensors, network, encoder, decoder):
     source = request.getfixturevalue(source)
     network = request.getfixturevalue(network)
@@ -37,13 +39,17 @@ def test_unused_are_the_classifier_and_blocks_that_the_network_lacks(small, vmun
     assert sum(".conv2d." in name for name in report.unused) == 27 * 2 + 6 * 2
 
 
-def test_what_stays_initialised(small, vmunet, s3mamba):
+def test_what_stays_initialised(small, vmunet, s3mamba, saumamba):
     _, report = transfer(small, vmunet)
     assert {name.rpartition(".")[0] for name in report.missing} == {
         *(f"decoder.layers.{stage}.upsample.{layer}" for stage in (1, 2, 3) for layer in ("expand", "norm")),
         *("decoder.final_expand.expand", "decoder.final_expand.norm"),
         *(f"decoder.seg_layers.{level}" for level in range(4)),
     }
+    _, report = transfer(small, saumamba)
+    blocks = {name for name in report.missing if ".blocks." in name}
+    assert len(blocks) == 8 * (4 + 14)
+    assert {name.split(".")[5] for name in blocks} == {"skip_scale", "ln_2", "rfac", "skip_scale2"}
     _, report = transfer(small, s3mamba)
     assert all(
         any(part in name for part in ("channel_attention", "tcma", "seg_layers", "upsample", "final_expand"))
@@ -90,8 +96,8 @@ def test_the_network_itself_stays_as_it_is_and_the_rest_of_the_state_is_its_own(
     assert all(state[name].dtype == before[name].dtype for name in state)
 
 
-def test_counterparts_are_tensors_of_the_classifier(small, vmunet, s3mamba):
-    for network in (vmunet, s3mamba):
+def test_counterparts_are_tensors_of_the_classifier(small, vmunet, s3mamba, saumamba):
+    for network in (vmunet, s3mamba, saumamba):
         assert set(counterparts(network).values()) <= small.keys()
 
 

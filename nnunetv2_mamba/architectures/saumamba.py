@@ -1,0 +1,86 @@
+"""SA-UMamba."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch import nn
+
+from nnunetv2_mamba.architectures._contract import PerAxis, PerStage
+from nnunetv2_mamba.architectures._vss_unet import VSSUNet
+from nnunetv2_mamba.building_blocks.vss_block import RSSSBlock, VSSBlock
+
+
+class SAUMamba(VSSUNet):
+    """SA-UMamba in 2-D, and our extension of it to 3-D: VM-UNet with RSSS blocks in the encoder.
+
+    The paper has RSSS blocks in the decoder too, its code has not; the default is the code, which gave the published
+    figures. SAUMamba(3, 1) has 41,859,241 parameters. Source: doi 10.1371/journal.pone.0325899 (docs/sa-umamba.md).
+
+    Args:
+        input_channels: channels of the image.
+        num_classes: channels of the logits.
+        features_per_stage: width of each stage, finest first.
+        strides: per stage a number or one per axis: ones, the patch size, the mergings; one entry more than stages.
+        n_blocks_per_stage: blocks of each encoder stage, finest first.
+        n_blocks_per_stage_decoder: blocks of each decoder stage, coarsest first.
+        conv_op: `nn.Conv2d` or `nn.Conv3d`.
+        d_state: state size of the scans.
+        drop_path_rate: rate of the deepest blocks.
+        finest_skip: whether the skip of the finest level, which the published network drops, is used.
+        decoder_rfac: whether the decoder's blocks are RSSS blocks too, as the paper says.
+        rfac_norm: ``"batch"`` as published, or ``"instance"``; see `RFAC`.
+        side_heads: whether 1x1 heads for deep supervision are built, which the published network lacks.
+        deep_supervision: whether side outputs are returned; needs ``side_heads``.
+        checkpointed_stages: levels, 0 the finest, whose encoder and decoder blocks are computed a second time in the
+            backward pass instead of kept in memory; the result is the same.
+
+    Raises:
+        ValueError: lengths of the arguments do not fit, there is no such norm, deep supervision lacks side heads, or a
+            checkpointed stage does not exist.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        features_per_stage: Sequence[int] = (96, 192, 384, 768),
+        strides: Sequence[PerAxis] = (1, 4, 2, 2, 2),
+        n_blocks_per_stage: PerStage = (2, 2, 2, 2),
+        n_blocks_per_stage_decoder: PerStage = (2, 2, 2, 1),
+        conv_op: type[nn.Module] = nn.Conv2d,
+        d_state: int = 16,
+        drop_path_rate: float = 0.2,
+        finest_skip: bool = False,
+        decoder_rfac: bool = False,
+        rfac_norm: str = "batch",
+        side_heads: bool = False,
+        deep_supervision: bool = False,
+        checkpointed_stages: Sequence[int] = (),
+    ) -> None:
+        super().__init__(
+            input_channels,
+            num_classes,
+            features_per_stage,
+            strides,
+            n_blocks_per_stage,
+            n_blocks_per_stage_decoder,
+            conv_op,
+            partial(_make_rsss_block, conv_op, d_state, rfac_norm),
+            drop_path_rate,
+            finest_skip,
+            side_heads,
+            None,
+            deep_supervision,
+            checkpointed_stages,
+            None if decoder_rfac else partial(_make_vss_block, conv_op, d_state),
+        )
+
+
+def _make_rsss_block(
+    conv_op: type[nn.Module], d_state: int, norm: str, channels: int, drop_path_rate: float
+) -> RSSSBlock:
+    return RSSSBlock(channels, conv_op, d_state, drop_path_rate, norm)
+
+
+def _make_vss_block(conv_op: type[nn.Module], d_state: int, channels: int, drop_path_rate: float) -> VSSBlock:
+    return VSSBlock(channels, conv_op, d_state, drop_path_rate)
