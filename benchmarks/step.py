@@ -46,9 +46,9 @@ REST = "elementwise, copies and the rest"
 
 # What torch's profiler calls things, in words of this project; the first match counts.
 KINDS = {
-    "selective scan": ("nnunetv2_mamba::grid_scan",),
+    "selective scan": ("grid_scan",),
     "optimizer and clipping": ("adamw", "sgd", "_foreach", "clip_grad"),
-    "causal convolution": ("nnunetv2_mamba::causal_conv1d",),
+    "causal convolution": ("causal_conv1d",),
     "convolution": ("conv",),
     "matrix products (projections)": ("mm", "linear", "matmul"),
     "normalisation": ("norm",),

@@ -1,9 +1,11 @@
 """What the README and the docs say is run or counted here."""
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from nnunetv2_mamba import architectures, plugin
 from nnunetv2_mamba.training import trainers
@@ -23,8 +25,10 @@ def parameters(trainer: type) -> str:
     """What the table says of a trainer's network, counted."""
     if not hasattr(trainer, "network_name"):
         return "as planned"
-    parts = dict(trainer.network_parts) or {"side_heads": True}
-    network = getattr(architectures, trainer.network_name)(3, 2, **parts)
+    network_class = getattr(architectures, trainer.network_name)
+    heads = {"side_heads": True} if "side_heads" in inspect.signature(network_class).parameters else {}
+    with torch.device("meta"):
+        network = network_class(3, 2, **(trainer.network_parts or heads))
     return f"{sum(parameter.numel() for parameter in network.parameters()):,}"
 
 

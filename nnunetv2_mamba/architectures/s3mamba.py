@@ -5,7 +5,8 @@ from functools import partial
 
 from torch import nn
 
-from nnunetv2_mamba.architectures._vss_unet import PerStage, VSSUNet, strides_per_axis
+from nnunetv2_mamba.architectures._contract import PerAxis, PerStage, strides_per_axis
+from nnunetv2_mamba.architectures._vss_unet import VSSUNet
 from nnunetv2_mamba.building_blocks.layout import spatial_dims
 from nnunetv2_mamba.building_blocks.tcma import TCMA
 from nnunetv2_mamba.building_blocks.vss_block import EnVSSBlock
@@ -58,7 +59,7 @@ class S3Mamba(VSSUNet):
         input_channels: int,
         num_classes: int,
         features_per_stage: Sequence[int] = (96, 192, 384, 768),
-        strides: Sequence[PerStage] = (1, 4, 2, 2, 2),
+        strides: Sequence[PerAxis] = (1, 4, 2, 2, 2),
         n_blocks_per_stage: PerStage = (2, 2, 2, 2),
         n_blocks_per_stage_decoder: PerStage = (2, 2, 2, 1),
         conv_op: type[nn.Module] = nn.Conv2d,

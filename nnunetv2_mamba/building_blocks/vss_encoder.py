@@ -86,6 +86,11 @@ class VSSEncoder(nn.Module):
         self.layers = nn.ModuleList(stages)
         self.apply(init_vss_weights)
 
+    @property
+    def smallest_input(self) -> tuple[int, ...]:
+        """Per axis, the size of one patch."""
+        return self.strides[1]
+
     def forward(self, x: Tensor) -> EncodedImage:
         """Encode an image (B, input_channels, *spatial) whose axes are multiples of the total stride."""
         skips, features = [], []

@@ -61,7 +61,7 @@ def network_of(trainer: str | None, configuration: Mapping[str, Any]) -> Network
     Raises:
         EvaluationError: there is no such trainer, or it does not go with the plans.
     """
-    from nnunetv2_mamba.plans.architecture import is_ours, mamba_architecture
+    from nnunetv2_mamba.plans.architecture import is_ours, mamba_architecture, token_size
 
     architecture = configuration["architecture"]
     if trainer is not None and trainer not in plugin.trainer_names() and not plugin.may_exist(trainer):
@@ -79,11 +79,8 @@ def network_of(trainer: str | None, configuration: Mapping[str, Any]) -> Network
             except ValueError as error:
                 raise EvaluationError(str(error)) from error
         trainer = chosen.__name__
-    strides = architecture["arch_kwargs"].get("strides")
-    if not strides:
+    if not (strides := architecture["arch_kwargs"].get("strides")):
         return None
-    # Our networks' strides start with the image itself, before the patch embedding.
-    joined = np.cumprod(np.asarray(strides, dtype=int), axis=0)
-    token = joined[1] if is_ours(architecture) else joined[0]
+    total_stride = np.prod(np.asarray(strides, dtype=int), axis=0).tolist()
     name = architecture["network_class_name"].rpartition(".")[2]
-    return Network(trainer or "nnUNetTrainer", name, tuple(token.tolist()), tuple(joined[-1].tolist()))
+    return Network(trainer or "nnUNetTrainer", name, tuple(token_size(architecture)), tuple(total_stride))

@@ -4,8 +4,9 @@ from typing import Any
 
 from torch import nn
 
-STATE_SPACE_PARAMETERS = frozenset({"A_logs", "Ds", "dt_projs_bias"})
-"""Parameters of a scan whose zero has no meaning of 'small': log decay rates, skip gains, log step sizes."""
+STATE_SPACE_PARAMETERS = frozenset({"A_logs", "A_log", "Ds", "dt_projs_bias"})
+"""Parameters of a scan whose zero has no meaning of 'small': log decay rates, skip gains, log step sizes; in Mamba-1's
+layer the latter two are vectors, and as such never decay."""
 
 
 def parameter_groups(network: nn.Module, weight_decay: float, decay_everything: bool) -> list[dict[str, Any]]:

@@ -58,5 +58,18 @@ class nnUNetTrainerS3Mamba(CurriculumMixin, nnUNetTrainerVMUNet_EnCF_TCMA):
     """Trains S3-Mamba (Wang et al. 2025): EnVSS blocks, TCMA and the regularised curriculum."""
 
 
+class nnUNetTrainerSAUMamba(MambaTrainer):
+    """Trains SA-UMamba (Liu et al. 2025), with 1x1 heads on the decoder's levels for deep supervision."""
+
+    network_name = "SAUMamba"
+
+
+class nnUNetTrainerSegMamba(MambaTrainer):
+    """Trains SegMamba of Taming Mambas (Lumetti et al. 2024) at its published learning rate."""
+
+    network_name = "SegMamba"
+    initial_lr = 3e-4
+
+
 class nnUNetTrainerCurriculum(CurriculumMixin, RobustTrainer):
     """nnU-Net's own training of the network that the plans name, plain or residual, with the regularised curriculum."""

@@ -7,23 +7,24 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunetv2_mamba.architectures import S3Mamba, VMUNet
-
-TINY = {
-    "features_per_stage": (16, 32),
-    "strides": (1, 4, 2),
-    "n_blocks_per_stage": 1,
-    "n_blocks_per_stage_decoder": 1,
-    "d_state": 2,
-}
+from tests.architectures.small_networks import NETWORKS, small_network
 
 
 def networks() -> dict[str, nn.Module]:
-    """Both networks, with and without deep supervision, one with a checkpointed stage; equal on all ranks."""
+    """All networks without deep supervision, and with it and a checkpointed stage; equal on all ranks."""
     torch.manual_seed(0)
     return {
-        f"{make.__name__} {deep_supervision}": make(1, 2, **TINY, **arguments, deep_supervision=deep_supervision)
-        for make, arguments in ((VMUNet, {"side_heads": True}), (S3Mamba, {"checkpointed_stages": (0,)}))
+        f"{name} {deep_supervision}": small_network(
+            name,
+            1,
+            2,
+            (1, 4, 2),
+            widths=(16, 32),
+            d_state=2,
+            deep_supervision=deep_supervision,
+            checkpointed_stages=(0,) if deep_supervision else (),
+        )
+        for name in NETWORKS
         for deep_supervision in (True, False)
     }
 

@@ -10,22 +10,30 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
 
 from nnunetv2_mamba.architectures import S3Mamba
-from nnunetv2_mamba.architectures._registry import NETWORKS
 from nnunetv2_mamba.plans.architecture import deep_supervision_scales, mamba_architecture
-
-TINY = {"features_per_stage": (4, 8, 8, 8), "d_state": 1}
-
-sweep = pytest.mark.parametrize("name", NETWORKS)
+from tests.architectures.small_networks import small_overrides, sweep
 
 
-def configuration(strides: list[list[int]], spacing: tuple[float, ...]) -> dict:
-    arch_kwargs = {"strides": strides, "conv_op": "torch.nn.modules.conv.Conv3d"}
+def configuration(strides: list[list[int]], kernel_sizes: list[list[int]], spacing: tuple[float, ...]) -> dict:
+    arch_kwargs = {
+        "features_per_stage": [min(32 * 2**stage, 320) for stage in range(len(strides))],
+        "strides": strides,
+        "kernel_sizes": kernel_sizes,
+        "conv_op": "torch.nn.modules.conv.Conv3d",
+    }
     return {"architecture": {"network_class_name": "unet", "arch_kwargs": arch_kwargs}, "spacing": list(spacing)}
 
 
-def check_network(name: str, strides: list[list[int]], spacing: tuple[float, ...], patch_size: tuple[int, ...]) -> None:
+def check_network(
+    name: str,
+    strides: list[list[int]],
+    kernel_sizes: list[list[int]],
+    spacing: tuple[float, ...],
+    patch_size: tuple[int, ...],
+) -> None:
     """Build the planned network; its outputs fit nnU-Net's targets, and every parameter gets a finite gradient."""
-    planned = mamba_architecture(configuration(strides, spacing), name, **TINY)
+    tiny = small_overrides(name, widths=(4, 8, 8, 8), d_state=1)
+    planned = mamba_architecture(configuration(strides, kernel_sizes, spacing), name, **tiny)
     network = get_network_from_plans(
         planned["network_class_name"],
         planned["arch_kwargs"],
@@ -59,7 +67,7 @@ def check_network(name: str, strides: list[list[int]], spacing: tuple[float, ...
     ],
 )
 def test_networks_of_anisotropic_plans(name, strides, spacing, patch_size):
-    check_network(name, strides, spacing, patch_size)
+    check_network(name, strides, [[3, 3, 3]] * len(strides), spacing, patch_size)
 
 
 @sweep
@@ -71,9 +79,10 @@ def test_networks_of_what_nnunets_rules_give(name, data):
     millimetres = data.draw(st.tuples(*[st.integers(12, 60)] * 3))
     wanted = [max(4, round(size / length)) for size, length in zip(millimetres, spacing, strict=True)]
     assume(torch.tensor(wanted).prod() <= 60_000)
-    _, strides, _, patch_size, _ = get_pool_and_conv_props(spacing, wanted, 4, 999_999)
+    _, strides, kernel_sizes, patch_size, _ = get_pool_and_conv_props(spacing, wanted, 4, 999_999)
     assume(torch.tensor(patch_size).prod() <= 60_000)
-    check_network(name, [list(map(int, stride)) for stride in strides], spacing, tuple(map(int, patch_size)))
+    strides, kernel_sizes = ([list(map(int, entry)) for entry in entries] for entries in (strides, kernel_sizes))
+    check_network(name, strides, kernel_sizes, spacing, tuple(map(int, patch_size)))
 
 
 def s3mamba(spacing: tuple[float, ...] | None) -> S3Mamba:

@@ -1,28 +1,23 @@
 """Checkpointed stages: the same training with less memory, in every network."""
 
-from functools import partial
-
 import pytest
 import torch
 from torch import nn
 
-from nnunetv2_mamba.architectures import S3Mamba, VMUNet
-from nnunetv2_mamba.architectures._registry import NETWORKS
 from nnunetv2_mamba.building_blocks import checkpointing
+from tests.architectures.small_networks import small_arguments, small_network, sweep
 
 STRIDES = {nn.Conv2d: ((1, 1), (4, 4), (2, 2)), nn.Conv3d: ((1, 1, 1), (1, 4, 4), (2, 2, 2))}
 SIZES = {nn.Conv2d: (48, 64), nn.Conv3d: (6, 32, 40)}
 BLOCKS = {"n_blocks_per_stage": 2, "n_blocks_per_stage_decoder": (1, 2)}
 
-sweep = pytest.mark.parametrize("name", NETWORKS)
 both_dimensions = pytest.mark.parametrize("conv_op", [nn.Conv2d, nn.Conv3d], ids=["2d", "3d"])
 
 
 def make_network(name: str, conv_op: type[nn.Module], stages: tuple[int, ...], **arguments) -> nn.Module:
     torch.manual_seed(0)
-    heads = {"side_heads": True} if name == "VMUNet" else {}
-    arguments = {"d_state": 4, "deep_supervision": True, **BLOCKS, **heads, **arguments}
-    network = NETWORKS[name](2, 3, (8, 16), STRIDES[conv_op], conv_op=conv_op, checkpointed_stages=stages, **arguments)
+    arguments = {"widths": (8, 16), "deep_supervision": True, **BLOCKS, **arguments}
+    network = small_network(name, 2, 3, STRIDES[conv_op], conv_op=conv_op, checkpointed_stages=stages, **arguments)
     # Feedback that starts at zero would hide what TCMA's gradients are.
     for parameter in network.parameters():
         parameter.data.add_(torch.randn_like(parameter), alpha=0.05)
@@ -64,10 +59,14 @@ def test_so_it_is_under_autocast(name, dtype):
     assert all(torch.equal(*pair) for pair in zip(*outputs, strict=True))
 
 
-def kept_elements(network: nn.Module, function, image: torch.Tensor) -> int:
-    """Elements that autograd keeps of a call, weights aside: saved tensors, and what checkpointed blocks start from."""
+def kept_elements(network: nn.Module, function, inputs: tuple) -> tuple[int, int]:
+    """Elements that autograd keeps of a call, weights aside, and the most that a checkpointed part of it makes anew.
+
+    Kept are saved tensors and what checkpointed parts start from; made anew is what such a part would keep by itself.
+    """
     weights = {tensor.untyped_storage().data_ptr() for tensor in network.state_dict().values()}
     kept: dict[int, torch.Tensor] = {}
+    recomputed = [0]
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         if tensor.untyped_storage().data_ptr() not in weights:
@@ -79,36 +78,34 @@ def kept_elements(network: nn.Module, function, image: torch.Tensor) -> int:
     def checkpoint(function, *inputs, **settings):
         for tensor in inputs:
             keep(tensor)
+        # Copies, so that what the part is given does not count as kept by it.
+        alone = tuple(tensor.detach().clone().requires_grad_() for tensor in inputs)
+        own, _ = kept_elements(network, function, alone)
+        recomputed.append(own - sum(tensor.numel() for tensor in alone))
         return original(function, *inputs, **settings)
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpointing, "checkpoint", checkpoint)
-        outputs = function(image)
+        outputs = function(*inputs)
     assert outputs is not None
-    return sum(tensor.untyped_storage().nbytes() // 4 for tensor in kept.values())
+    return sum(tensor.untyped_storage().nbytes() // 4 for tensor in kept.values()), max(recomputed)
 
 
 @sweep
 @both_dimensions
 def test_memory_falls_as_the_estimate_says(name, conv_op):
-    arguments = {"d_state": 16, "drop_path_rate": 0.0}
-    make = partial(make_network, name, conv_op, **arguments)
     image, size = make_image(conv_op, batch=1), SIZES[conv_op]
-    networks = {stages: make(stages) for stages in ((), (1,), (0,), (0, 1))}
+    sets_of_stages = ((), (1,), (0,), (0, 1))
+    networks = {
+        stages: make_network(name, conv_op, stages, d_state=16, drop_path_rate=0.0) for stages in sets_of_stages
+    }
     networks[()](image)  # the first scan of a process checks its backend, which is not to be counted
-    kept = {stages: kept_elements(network, network, image) for stages, network in networks.items()}
-    assert kept[(0, 1)] < kept[(0,)] < kept[(1,)] < kept[()]
+    kept = {stages: kept_elements(network, network, (image,)) for stages, network in networks.items()}
+    assert kept[(0, 1)][0] < kept[(0,)][0] < kept[(1,)][0] < kept[()][0]
     # While the finest blocks are recomputed, one of them is there as a whole.
-    plain = networks[()]
-    block = plain.encoder.layers[0].blocks[0]
-    tokens = plain.encoder.patch_embed(image).detach().requires_grad_()
-    one_block = kept_elements(plain, block, tokens) - tokens.numel()
-    expand = partial(plain.decoder.final_expand.segment, head=plain.decoder.seg_layers[0])
-    recomputed = max(one_block, kept_elements(plain, expand, tokens) - tokens.numel())
-    for stages in ((0,), (0, 1)):
-        estimate = networks[stages].compute_conv_feature_map_size(size)
-        assert estimate == pytest.approx(kept[stages] + recomputed, rel=0.1)
-    assert plain.compute_conv_feature_map_size(size) == pytest.approx(kept[()], rel=0.1)
+    assert kept[()][1] == 0 < kept[(1,)][1] < kept[(0,)][1]
+    for stages, network in networks.items():
+        assert network.compute_conv_feature_map_size(size) == pytest.approx(sum(kept[stages]), rel=0.1)
 
 
 @sweep
@@ -130,9 +127,10 @@ def test_weights_know_nothing_of_it(name):
     assert plain.keys() == checkpointed.keys()
 
 
-@pytest.mark.parametrize("network_class", [VMUNet, S3Mamba])
+@sweep
 @pytest.mark.parametrize(("stages", "named"), [((4,), "4"), ((0, -1), "-1"), (("0",), "'0'")], ids=str)
-def test_a_stage_that_is_not_there_is_one_sentence(network_class, stages, named):
-    sentence = f"^checkpointed_stages names {named}; the network has the stages 0, the finest, to 3$"
+def test_a_stage_that_is_not_there_is_one_sentence(name, stages, named):
+    coarsest = len(small_arguments(name, (1, 4, 2, 2))["features_per_stage"]) - 1
+    sentence = f"^checkpointed_stages names {named}; the network has the stages 0, the finest, to {coarsest}$"
     with pytest.raises(ValueError, match=sentence):
-        network_class(1, 2, checkpointed_stages=stages)
+        small_network(name, 1, 2, (1, 4, 2, 2), checkpointed_stages=stages)

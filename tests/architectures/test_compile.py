@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from nnunetv2_mamba.architectures import S3Mamba, VMUNet
+from tests.architectures.small_networks import small_network
 
 
 @pytest.mark.compile
@@ -30,20 +31,26 @@ def test_compiles_into_one_graph():
 @pytest.mark.compile
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself
 @pytest.mark.parametrize(
-    ("network_class", "conv_op", "dtype"),
-    [(S3Mamba, nn.Conv2d, torch.float16), (VMUNet, nn.Conv2d, torch.float16), (S3Mamba, nn.Conv3d, torch.bfloat16)],
+    ("name", "conv_op", "dtype"),
+    [
+        ("S3Mamba", nn.Conv2d, torch.float16),
+        ("VMUNet", nn.Conv2d, torch.float16),
+        ("SegMamba", nn.Conv2d, torch.float16),
+        ("SAUMamba", nn.Conv2d, torch.bfloat16),
+        ("S3Mamba", nn.Conv3d, torch.bfloat16),
+    ],
 )
-def test_is_one_graph_under_autocast_too(network_class, conv_op, dtype):
+def test_is_one_graph_under_autocast_too(name, conv_op, dtype):
     """Traced and differentiated, but not translated to C++, which takes most of the time and knows nothing of us."""
     # What it has seen of other networks would make it take every size for a variable.
     torch._dynamo.reset()
     torch.manual_seed(0)
     axes = 2 if conv_op is nn.Conv2d else 3
     strides = ((1,) * axes, (4,) * axes, (2,) * axes)
-    arguments = {"n_blocks_per_stage": 1, "n_blocks_per_stage_decoder": 1, "deep_supervision": True}
     # Both with and without recomputation, which the compiler has to take into the graph of the backward pass.
-    arguments |= {"side_heads": True, "checkpointed_stages": (0,)} if network_class is VMUNet else {}
-    network = network_class(1, 2, (8, 16), strides, conv_op=conv_op, **arguments)
+    stages = () if name == "S3Mamba" else (0,)
+    arguments = {"widths": (8, 16), "d_state": 16, "deep_supervision": True, "checkpointed_stages": stages}
+    network = small_network(name, 1, 2, strides, conv_op=conv_op, **arguments)
     compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
     with torch.autocast("cpu", dtype):
         outputs = compiled(torch.randn(2, 1, *(16,) * axes))

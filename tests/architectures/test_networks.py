@@ -1,5 +1,6 @@
 """What every network promises, swept over the registry: a new network is tested by being registered."""
 
+import pickle
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from nnunetv2_mamba import architectures
 from nnunetv2_mamba.architectures._registry import NETWORKS
+from tests.architectures.small_networks import small_network, sweep, sweep_those_with, sweep_values
 
 CONV_OPS = [pytest.param(nn.Conv2d, id="2d"), pytest.param(nn.Conv3d, id="3d")]
 SUPERVISED = [pytest.param(True, id="ds"), pytest.param(False, id="no-ds")]
@@ -23,12 +25,8 @@ ODD_SIZES = {nn.Conv2d: [(33, 50), (4, 7), (22, 90)], nn.Conv3d: [(3, 17, 30), (
 
 def make_network(name: str, conv_op: type[nn.Module], deep_supervision: bool = False, **arguments) -> nn.Module:
     torch.manual_seed(0)
-    if name == "VMUNet":
-        arguments = {"side_heads": True} | arguments
-    size = {"features_per_stage": (8, 12, 16), "strides": STRIDES[conv_op], "d_state": 4}
-    blocks = {"n_blocks_per_stage": (1, 2, 1), "n_blocks_per_stage_decoder": (1, 1, 1)}
-    arguments = size | blocks | arguments
-    return NETWORKS[name](2, 3, conv_op=conv_op, deep_supervision=deep_supervision, **arguments)
+    arguments = {"strides": STRIDES[conv_op], "n_blocks_per_stage": (1, 2, 1)} | arguments
+    return small_network(name, 2, 3, conv_op=conv_op, deep_supervision=deep_supervision, **arguments)
 
 
 def make_image(size: tuple[int, ...], batch: int = 2) -> torch.Tensor:
@@ -39,7 +37,6 @@ def sum_of_squares(outputs: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
     return sum(output.square().mean() for output in (outputs if isinstance(outputs, list) else [outputs]))
 
 
-sweep = pytest.mark.parametrize("name", NETWORKS)
 both_dimensions = pytest.mark.parametrize("conv_op", CONV_OPS)
 
 
@@ -61,11 +58,10 @@ def test_forward_gives_logits_of_the_right_shapes(name, conv_op, deep_supervisio
     assert outputs[0].min() < 0 < outputs[0].max()
 
 
-@sweep
+@sweep_values("finest_skip", True, False)
 @both_dimensions
-@pytest.mark.parametrize("finest_skip", [True, False])
-def test_every_parameter_gets_a_gradient_with_deep_supervision(name, conv_op, finest_skip):
-    network = make_network(name, conv_op, deep_supervision=True, finest_skip=finest_skip)
+def test_every_parameter_gets_a_gradient_with_deep_supervision(name, options, conv_op):
+    network = make_network(name, conv_op, deep_supervision=True, **options)
     sum_of_squares(network(make_image(SIZES[conv_op]))).backward()
     assert not [key for key, parameter in network.named_parameters() if parameter.grad is None]
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
@@ -75,8 +71,7 @@ def test_every_parameter_gets_a_gradient_with_deep_supervision(name, conv_op, fi
 @pytest.mark.parametrize("levels", [1, 3])
 def test_every_parameter_gets_a_gradient_without_deep_supervision(name, levels):
     """DDP waits for all of them, in a trainer without deep supervision too."""
-    lengths = {"strides": (1, 2, 2, 2)[: levels + 1], "n_blocks_per_stage": 1, "n_blocks_per_stage_decoder": 1}
-    network = make_network(name, nn.Conv2d, False, features_per_stage=(8, 12, 16)[:levels], **lengths)
+    network = make_network(name, nn.Conv2d, False, strides=(1, 2, 2, 2)[: levels + 1], n_blocks_per_stage=1)
     sum_of_squares(network(make_image(SIZES[nn.Conv2d]))).backward()
     assert not [key for key, parameter in network.named_parameters() if parameter.grad is None]
     idle_heads = network.decoder.seg_layers[1:].parameters()
@@ -87,7 +82,7 @@ def test_every_parameter_gets_a_gradient_without_deep_supervision(name, levels):
 @both_dimensions
 def test_state_dict_is_the_same_with_deep_supervision_on_and_off(name, conv_op):
     supervised, plain = make_network(name, conv_op, True), make_network(name, conv_op, False)
-    nn.init.ones_(supervised.encoder.patch_embed.proj.bias)
+    nn.init.ones_(next(supervised.encoder.parameters()))
     assert plain.load_state_dict(supervised.state_dict()).missing_keys == []
     x = make_image(SIZES[conv_op])
     finest = supervised.eval()(x)[0]
@@ -110,6 +105,12 @@ def test_state_dict_survives_a_file(name, conv_op, tmp_path: Path):
 
 
 @sweep
+def test_networks_can_be_pickled(name):
+    network, x = make_network(name, nn.Conv2d).eval(), make_image(SIZES[nn.Conv2d])
+    assert torch.equal(pickle.loads(pickle.dumps(network))(x), network(x))
+
+
+@sweep
 @both_dimensions
 def test_same_weights_serve_any_size(name, conv_op):
     network = make_network(name, conv_op, deep_supervision=True)
@@ -120,15 +121,22 @@ def test_same_weights_serve_any_size(name, conv_op):
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
 
 
-@sweep
+@sweep_those_with("drop_path_rate")
 @both_dimensions
-def test_evaluation_is_deterministic_and_training_is_not(name, conv_op):
+def test_drop_path_makes_training_random(name, conv_op):
     network, x = make_network(name, conv_op, drop_path_rate=0.5), make_image(SIZES[conv_op], batch=8)
     assert not torch.equal(network(x), network(x))
-    network.eval()
+
+
+@sweep
+@both_dimensions
+def test_evaluation_is_deterministic_and_takes_each_image_alone(name, conv_op):
+    # Norms over few positions blow up what single precision rounds.
+    network, x = make_network(name, conv_op, drop_path_rate=0.5).eval().double(), make_image(SIZES[conv_op], batch=8)
+    x = x.double()
     assert torch.equal(network(x), network(x))
     alone = torch.cat([network(sample[None]) for sample in x])
-    torch.testing.assert_close(alone, network(x), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(alone, network(x), rtol=1e-6, atol=1e-9)
 
 
 @sweep
@@ -173,10 +181,9 @@ def test_any_number_of_levels(name, levels):
         name,
         nn.Conv2d,
         deep_supervision=True,
-        features_per_stage=(4, 8, 12, 16)[:levels],
+        widths=(4, 8, 12, 16),
         strides=(1, 2, 2, 2, 2)[: levels + 1],
         n_blocks_per_stage=1,
-        n_blocks_per_stage_decoder=1,
     )
     outputs = network(make_image((16, 16)))
     assert [output.shape[-1] for output in outputs] == [16, 8, 4, 2][:levels]
@@ -195,16 +202,10 @@ def test_nnunet_initialisation_changes_nothing(name):
 
 @sweep
 def test_class_dependent_weights_are_those_nnunet_does_not_transfer(name):
-    few, many = (NETWORKS[name](1, classes, **small(name)).state_dict() for classes in (2, 5))
+    few, many = (small_network(name, 1, classes, (1, 4, 2), widths=(4, 8)).state_dict() for classes in (2, 5))
     differing = [key for key in few if few[key].shape != many[key].shape]
     assert differing
     assert all(".seg_layers." in key for key in differing)
-
-
-def small(name: str) -> dict:
-    arguments = {"features_per_stage": (4, 8), "strides": (1, 4, 2), "n_blocks_per_stage": 1}
-    arguments |= {"n_blocks_per_stage_decoder": 1}
-    return arguments | ({"side_heads": True} if name == "VMUNet" else {})
 
 
 @sweep
@@ -222,7 +223,9 @@ def test_mixed_precision_of_large_inputs_is_finite(name, dtype):
     ("dtype", "error"), [(torch.float64, 1e-4), (torch.float16, 0.02), (torch.bfloat16, 0.1)], ids=str
 )
 def test_networks_run_in_other_precisions(name, conv_op, dtype, error):
-    network, x = make_network(name, conv_op, True, drop_path_rate=0.0), make_image(SIZES[conv_op])
+    # At half this size, norms over the few positions of the coarsest level would blow up what is rounded.
+    x = make_image(tuple(2 * size for size in SIZES[conv_op]))
+    network = make_network(name, conv_op, True, drop_path_rate=0.0)
     expected = network(x)
     outputs = network.to(dtype)(x.to(dtype))
     assert {output.dtype for output in outputs} == {dtype}
@@ -246,11 +249,12 @@ def test_gradients_in_double_precision(name):
     slope = sum((g * d).sum() for g, d in zip(gradients, directions, strict=True))
 
     def shifted(step: float) -> torch.Tensor:
-        values = {k: p + step * d for (k, p), d in zip(network.named_parameters(), directions, strict=True)}
-        return sum_of_squares(torch.func.functional_call(network, values, (x,)))
+        for parameter, direction in zip(parameters, directions, strict=True):
+            parameter.add_(direction, alpha=step)
+        return sum_of_squares(network(x))
 
     with torch.no_grad():
-        torch.testing.assert_close((shifted(1e-6) - shifted(-1e-6)) / 2e-6, slope, rtol=1e-4, atol=0)
+        torch.testing.assert_close((shifted(1e-6) - shifted(-2e-6)) / 2e-6, slope, rtol=1e-4, atol=0)
 
 
 @sweep
@@ -265,8 +269,8 @@ def test_gradients_in_double_precision(name):
 )
 def test_kept_elements_are_what_autograd_keeps(name, conv_op, strides, size, num_classes):
     """The planner's proxy against every tensor that autograd saves for one sample, weights aside."""
-    blocks = {"n_blocks_per_stage": 1, "n_blocks_per_stage_decoder": 1, "drop_path_rate": 0.0}
-    network = NETWORKS[name](2, num_classes, (16, 32, 64), strides, conv_op=conv_op, **blocks)
+    widths = {"widths": (16, 32, 64), "d_state": 16, "drop_path_rate": 0.0}
+    network = small_network(name, 2, num_classes, strides, conv_op=conv_op, **widths)
     image = make_image(size, batch=1)
     # The first scan of a process checks its backend, which is not to be counted.
     network(image)

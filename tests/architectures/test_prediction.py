@@ -9,21 +9,22 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nnunetv2_mamba.architectures._registry import NETWORKS
+from nnunetv2_mamba.building_blocks.conv_decoder import ConvUpStage
+from nnunetv2_mamba.building_blocks.mamba import Mamba
+from nnunetv2_mamba.building_blocks.ss2d import SSND
+from tests.architectures.small_networks import NETWORKS, small_network, sweep
 
 SCAN = "nnunetv2_mamba.grid_scan"
 COPIES = ("clone", "copy_", "_to_copy", "cat", "stack", "contiguous")
 
-sweep = pytest.mark.parametrize("name", NETWORKS)
-
 
 class Operations(TorchDispatchMode):
-    """Counts PyTorch's operations, the elements they copy, and the states that scans keep for a backward pass."""
+    """Counts PyTorch's operations, the elements they copy, and what scans read and keep for a backward pass."""
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: Counter[str] = Counter()
-        self.copied = self.states = 0
+        self.copied = self.states = self.largest_scan = 0
 
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
         result = function(*arguments, **(keywords or {}))
@@ -33,6 +34,8 @@ class Operations(TorchDispatchMode):
             self.copied += result.numel()
         if name == SCAN:
             self.states += result[1].numel()
+            # Its step sizes: as many as there are directions, positions and channels.
+            self.largest_scan = max(self.largest_scan, arguments[1].numel())
         return result
 
 
@@ -40,7 +43,7 @@ def make_network(name: str, conv_op: type[nn.Module] = nn.Conv2d) -> nn.Module:
     torch.manual_seed(0)
     axes = 2 if conv_op is nn.Conv2d else 3
     strides = ((1,) * axes, (4,) * axes, (2,) * axes)
-    return NETWORKS[name](1, 2, (32, 64), strides, 1, 1, conv_op).eval()
+    return small_network(name, 1, 2, strides, widths=(32, 64), d_state=16, conv_op=conv_op).eval()
 
 
 def operations(network: nn.Module, image: torch.Tensor) -> Operations:
@@ -58,7 +61,7 @@ def test_scans_keep_no_states(name, mode):
     with getattr(torch, mode)():
         seen = operations(network, image)
     assert seen.states == 0
-    assert seen.calls[SCAN] == 4
+    assert seen.calls[SCAN] == sum(isinstance(module, SSND | Mamba) for module in network.modules()) > 2
 
 
 @sweep
@@ -66,11 +69,14 @@ def test_scans_keep_no_states(name, mode):
 def test_nothing_as_large_as_the_scans_is_copied(name, conv_op, size):
     """Directions, layouts and full resolution cost no copy: all together they move less than one scan reads."""
     network = make_network(name, conv_op)
+    joined = []
+    for module in network.modules():
+        if isinstance(module, ConvUpStage):  # where concatenated skips are what the network is
+            module.blocks[0].register_forward_pre_hook(lambda block, inputs: joined.append(inputs[0].numel()))
     with torch.no_grad():  # inference mode does the same, but does not show the copies that hide in a reshape
         seen = operations(network, torch.randn(1, 1, *size))
-    tokens = torch.Size(size).numel() // 4 ** len(size)
-    scan = network.encoder.layers[0].blocks[0].self_attention
-    assert 0 < seen.copied < tokens * scan.directions * scan.d_inner
+    counted = joined[len(joined) // 2 :]  # the first run is a rehearsal
+    assert 0 < seen.copied - sum(counted) < seen.largest_scan
 
 
 @sweep

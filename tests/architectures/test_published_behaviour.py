@@ -1,12 +1,15 @@
-"""How VM-UNet and S3-Mamba behave beyond their sizes: skips, drop path, start, and TCMA's part in the output."""
+"""How the published networks behave beyond their sizes: skips, drop path, start, and what each part does."""
 
 import pytest
 import torch
 from torch import nn
 
-from nnunetv2_mamba.architectures import S3Mamba, VMUNet
+from nnunetv2_mamba.architectures import S3Mamba, SegMamba, VMUNet
+from nnunetv2_mamba.building_blocks.mamba import Mamba
+from nnunetv2_mamba.building_blocks.residual_conv import ResidualConvBlock
 from nnunetv2_mamba.building_blocks.ss2d import SSND
 from nnunetv2_mamba.building_blocks.vss_encoder import EncodedImage
+from tests.architectures.small_networks import small_network, sweep
 
 TINY = {"features_per_stage": (8, 16, 24, 32), "n_blocks_per_stage": 1, "n_blocks_per_stage_decoder": 1, "d_state": 4}
 
@@ -101,8 +104,57 @@ def test_switches_turn_s3mamba_into_vmunet():
     assert torch.equal(plain(x), reference(x))
 
 
-def test_encoder_is_stored_once():
-    keys = list(tiny(S3Mamba).state_dict())
-    assert len(keys) == len(set(keys))
+@sweep
+def test_encoder_is_stored_once(name):
+    keys = small_network(name, 1, 2, (1, 4, 2)).state_dict()
     assert {key.split(".")[0] for key in keys} == {"encoder", "decoder"}
     assert not any("encoder" in key for key in keys if key.startswith("decoder."))
+
+
+def segmamba(conv_op: type[nn.Module] = nn.Conv2d) -> SegMamba:
+    torch.manual_seed(0)
+    return SegMamba(2, 3, (8, 16, 24), (1, 2, 2), conv_op=conv_op)
+
+
+@pytest.mark.parametrize("conv_op", [nn.Conv2d, nn.Conv3d])
+def test_start_of_segmamba(conv_op):
+    network = segmamba(conv_op).requires_grad_(False)
+    blocks = [module for module in network.modules() if isinstance(module, ResidualConvBlock)]
+    assert len(blocks) == 2 * 3 + 2 * 2
+    for block in blocks:
+        assert not block.conv2.norm.weight.any()
+        assert not block.conv2.norm.bias.any()
+        assert (block.conv1.norm.weight == 1).all()
+    transposed = nn.ConvTranspose2d if conv_op is nn.Conv2d else nn.ConvTranspose3d
+    convolutions = [module for module in network.modules() if isinstance(module, conv_op | transposed)]
+    assert len(convolutions) == 1 + 2 * len(blocks) + 2 + 2 + 2 + 2  # stem, blocks, projections, upsampling, heads
+    for convolution in convolutions:
+        # He's normal for a leaky ReLU of slope 0.01; PyTorch counts a transposed convolution's outputs as its inputs.
+        wanted = (2 / (1 + 0.01**2) / convolution.weight[0].numel()) ** 0.5
+        assert convolution.weight.std() == pytest.approx(wanted, rel=4 * convolution.weight.numel() ** -0.5)
+        assert convolution.bias is None or not convolution.bias.any()
+    mambas = [module for module in network.modules() if isinstance(module, Mamba)]
+    assert len(mambas) == 3
+    for mamba in mambas:
+        assert 0.45 < mamba.conv1d.weight.abs().max() <= 0.5  # PyTorch's start, not He's
+        assert mamba.conv1d.bias.any()
+        steps = nn.functional.softplus(mamba.dt_proj.bias)
+        assert 1e-3 * 0.999 <= steps.min() <= steps.max() <= 0.1 * 1.001
+
+
+def test_mamba_feeds_the_next_stage_and_the_skip():
+    network, x = segmamba(), torch.randn(1, 2, 16, 16)
+    skips = network.encoder(x)
+    network.encoder.layers[0][0].mixer.head.bias.data += torch.randn(8)
+    assert not any(torch.equal(*pair) for pair in zip(network.encoder(x), skips, strict=True))
+    seen = []
+    network.encoder.stages[1].register_forward_pre_hook(lambda stage, inputs: seen.append(inputs[0]))
+    assert torch.equal(network.encoder(x)[0], seen[0])
+
+
+def test_a_single_stage_has_the_head_on_its_output():
+    network = SegMamba(1, 2, (4,), (1,), deep_supervision=True)
+    (logits,) = network(torch.randn(1, 1, 5, 7))
+    assert logits.shape == (1, 2, 5, 7)
+    logits.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())

@@ -14,7 +14,7 @@ from benchmarks.limit_kernels import CHAINS, exponentials, multiply_adds
 from benchmarks.machine import Options, Target, targets_table
 from benchmarks.performance_page import PAGES
 from benchmarks.processes import extra_memory
-from nnunetv2_mamba.ops.scan.numba_lanes import LANES
+from nnunetv2_mamba.ops.cpu.lanes import LANES
 from nnunetv2_mamba.ops.scan.registry import REGISTRY
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +103,8 @@ def test_a_cell_has_times_and_memory(name, spatial):
 
 def test_convolutions_that_work_have_times_and_others_a_reason():
     figures = measure_convolutions("cpu", (1, 8, 20))
-    assert set(figures["seconds"]) == {"torch forward", "torch both"}
+    layouts = [f"{name}, channels {order}" for name in ("numba", "torch") for order in ("first", "last")]
+    assert set(figures["seconds"]) == {f"{row} {pass_}" for row in layouts for pass_ in ("forward", "both")}
     text = convolution_table(figures).text()
     assert "not measured: it runs on cuda, not on cpu" in text
 

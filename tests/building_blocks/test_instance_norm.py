@@ -1,5 +1,6 @@
 """Instance normalisation."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -17,3 +18,13 @@ def test_is_torchs_wherever_that_runs():
 
 def test_single_position_becomes_zero():
     assert torch.equal(instance_normalise(torch.randn(1, 3, 1, 1)), torch.zeros(1, 3, 1, 1))
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_single_position_becomes_the_bias_in_training(axes):
+    norm = InstanceNorm(3)
+    norm.bias.data.copy_(torch.arange(3.0))
+    y = norm(torch.randn(1, 3, *(1,) * axes))
+    assert torch.equal(y.flatten(), torch.arange(3.0))
+    y.sum().backward()
+    assert torch.equal(norm.bias.grad, torch.ones(3))

@@ -40,7 +40,12 @@ def configuration(spacing: list[float], strides: list[list[int]]) -> dict:
         "resampling_fn_seg_kwargs": {"is_seg": True, **RESAMPLING},
         "architecture": {
             "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-            "arch_kwargs": {"strides": strides, "conv_op": f"torch.nn.modules.conv.Conv{len(spacing)}d"},
+            "arch_kwargs": {
+                "features_per_stage": [8] * len(strides),
+                "strides": strides,
+                "kernel_sizes": [[3] * len(spacing)] * len(strides),
+                "conv_op": f"torch.nn.modules.conv.Conv{len(spacing)}d",
+            },
             "_kw_requires_import": ["conv_op"],
         },
     }
@@ -292,6 +297,8 @@ def test_tokens_of_the_networks():
     assert network_of(None, three).token == (1, 4, 4)
     assert network_of("nnUNetTrainerVMUNet", three).total_stride == (2, 8, 8)
     assert network_of("nnUNetTrainer", three).token == (1, 1, 1)
+    segmamba = network_of("nnUNetTrainerSegMamba", three)
+    assert (segmamba.token, segmamba.total_stride) == ((1, 1, 1), network_of("nnUNetTrainer", three).total_stride)
     named = {"strides": [[1, 1], [2, 2], [2, 2]], "conv_op": "torch.nn.modules.conv.Conv2d"}
     ours = {"network_class_name": "nnunetv2_mamba.architectures.VMUNet", "arch_kwargs": named}
     assert (network_of(None, {"architecture": ours}).name, network_of(None, {"architecture": ours}).token) == (

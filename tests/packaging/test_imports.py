@@ -127,7 +127,7 @@ def test_networks_work_without_nnunetv2():
 def test_public_names():
     from nnunetv2_mamba import architectures, evaluation, ops
 
-    assert {"S3Mamba", "VMUNet"} == set(architectures.__all__)
+    assert {"S3Mamba", "SAUMamba", "SegMamba", "VMUNet"} == set(architectures.__all__)
     assert {"BackendError", "Decision", "causal_conv1d", "cross_selective_scan", "explain", "selective_scan"} == set(
         ops.__all__
     )

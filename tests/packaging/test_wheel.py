@@ -10,7 +10,12 @@ import pytest
 
 SAMPLE_LIMIT = 4 * 2**20
 # What is imported under another name than it is installed by.
-DISTRIBUTIONS = {"PIL": "pillow", "cc3d": "connected-components-3d", "surface_distance": "surface-distance"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cc3d": "connected-components-3d",
+    "dynamic_network_architectures": "dynamic-network-architectures",
+    "surface_distance": "surface-distance",
+}
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2_mamba import architectures, plugin
 from nnunetv2_mamba.architectures import _registry
 from nnunetv2_mamba.plans.architecture import NETWORKS, deep_supervision_scales, mamba_architecture, vss_kwargs
+from tests.architectures.small_networks import small_overrides
 
 CONV2D = "torch.nn.modules.conv.Conv2d"
 CONV3D = "torch.nn.modules.conv.Conv3d"
@@ -17,7 +18,14 @@ CONV3D = "torch.nn.modules.conv.Conv3d"
 def unet(strides: list[list[int]], conv_op: str = CONV2D) -> dict:
     return {
         "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-        "arch_kwargs": {"n_stages": len(strides), "strides": strides, "conv_op": conv_op, "norm_op": "a.norm"},
+        "arch_kwargs": {
+            "n_stages": len(strides),
+            "features_per_stage": [min(32 * 2**stage, 512) for stage in range(len(strides))],
+            "kernel_sizes": [[3] * len(strides[0])] * len(strides),
+            "strides": strides,
+            "conv_op": conv_op,
+            "norm_op": "a.norm",
+        },
         "_kw_requires_import": ["conv_op", "norm_op"],
     }
 
@@ -69,7 +77,7 @@ def test_scales_are_those_of_the_outputs():
     assert deep_supervision_scales(architecture) == [[1, 1], [0.25, 0.25], [0.125, 0.125], [0.0625, 0.0625]]
 
 
-@pytest.mark.parametrize("network", ["VMUNet", "S3Mamba"])
+@pytest.mark.parametrize("network", NETWORKS)
 def test_result_survives_json_and_needs_only_conv_op_imported(network):
     architecture = mamba_architecture(planned(isotropic(6)), network)
     assert json.loads(json.dumps(architecture)) == architecture
@@ -123,7 +131,7 @@ def test_every_network_can_be_planned_and_has_a_trainer():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_nnunet_builds_the_network_of_that_name(name):
-    architecture = mamba_architecture(planned(isotropic(4)), name, features_per_stage=(8, 16), d_state=1)
+    architecture = mamba_architecture(planned(isotropic(4)), name, **small_overrides(name, (8, 16), d_state=1))
     network = get_network_from_plans(
         architecture["network_class_name"],
         architecture["arch_kwargs"],
@@ -152,8 +160,42 @@ def test_sizes_of_tcma_can_be_planned():
     assert network(torch.randn(1, 1, 32, 32)).shape == (1, 2, 32, 32)
 
 
+def test_segmamba_has_the_stages_of_the_plan():
+    strides = [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2]]
+    configuration = planned(strides, CONV3D)
+    configuration["architecture"]["arch_kwargs"] |= {
+        "features_per_stage": (32, 64, 128, 320),
+        "kernel_sizes": [[1, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]],
+        "n_conv_per_stage": [1, 3, 4, 6],
+    }
+    kwargs = mamba_architecture(configuration, "SegMamba")["arch_kwargs"]
+    assert kwargs == {
+        "features_per_stage": [32, 64, 128, 320],
+        "strides": strides,
+        "kernel_sizes": [[1, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]],
+        "n_blocks_per_stage": 2,
+        "n_blocks_per_stage_decoder": 2,
+        "conv_op": CONV3D,
+    }
+    assert deep_supervision_scales({"arch_kwargs": kwargs}) == [[1, 1, 1], [1, 0.5, 0.5], [0.5, 0.25, 0.25]]
+
+
+def test_fewer_widths_make_a_segmamba_of_fewer_stages():
+    kwargs = mamba_architecture(planned(isotropic(6)), "SegMamba", features_per_stage=(8, 16, 24))["arch_kwargs"]
+    assert (kwargs["features_per_stage"], kwargs["strides"]) == ([8, 16, 24], [[1, 1], [2, 2], [2, 2]])
+    assert len(kwargs["kernel_sizes"]) == 3
+
+
+@pytest.mark.parametrize("key", ["features_per_stage", "strides", "kernel_sizes", "conv_op"])
+def test_segmamba_names_what_a_plan_lacks(key):
+    configuration = planned(isotropic(6))
+    del configuration["architecture"]["arch_kwargs"][key]
+    with pytest.raises(ValueError, match=f"^the plan's arch_kwargs lack {key}, which"):
+        mamba_architecture(configuration, "SegMamba")
+
+
 def test_unknown_network_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"unknown network UNETR: choose one of VMUNet, S3Mamba\."):
+    with pytest.raises(ValueError, match=r"unknown network UNETR: choose one of VMUNet, S3Mamba, .*SegMamba\."):
         mamba_architecture(planned(isotropic(6)), "UNETR")
 
 

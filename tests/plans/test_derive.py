@@ -12,11 +12,17 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_mamba.architectures import _registry
 from nnunetv2_mamba.plans.derive import derive_plans, derive_plans_file
 from nnunetv2_mamba.trainers.nnUNetTrainerS3Mamba import nnUNetTrainerS3Mamba
+from nnunetv2_mamba.trainers.nnUNetTrainerSegMamba import nnUNetTrainerSegMamba
 from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet import nnUNetTrainerVMUNet
 
 
 def configuration(n_stages: int, data_identifier: str) -> dict:
-    arch_kwargs = {"strides": [[1, 1]] + [[2, 2]] * (n_stages - 1), "conv_op": "torch.nn.modules.conv.Conv2d"}
+    arch_kwargs = {
+        "features_per_stage": [min(32 * 2**stage, 512) for stage in range(n_stages)],
+        "strides": [[1, 1]] + [[2, 2]] * (n_stages - 1),
+        "kernel_sizes": [[3, 3]] * n_stages,
+        "conv_op": "torch.nn.modules.conv.Conv2d",
+    }
     return {
         "data_identifier": data_identifier,
         "batch_size": 12,
@@ -66,7 +72,7 @@ def test_only_the_chosen_configuration_changes_even_where_another_inherits_from_
     assert class_names(derived) == {c: "VMUNet" if c == chosen else "PlainConvUNet" for c in plans["configurations"]}
 
 
-@pytest.mark.parametrize("trainer_class", [nnUNetTrainerVMUNet, nnUNetTrainerS3Mamba])
+@pytest.mark.parametrize("trainer_class", [nnUNetTrainerVMUNet, nnUNetTrainerS3Mamba, nnUNetTrainerSegMamba])
 def test_derived_plans_have_the_networks_that_trainers_build(plans, trainer_class):
     plans["configurations"]["2d_coarse"] = {"inherits_from": "2d", "spacing": [4.0, 1.0]}
     derived = derive_plans(plans, trainer_class.network_name)

@@ -33,6 +33,7 @@ def toy_plans(strides: Sequence[Sequence[int]], patch_size: Sequence[int]) -> di
                     "arch_kwargs": {
                         "n_stages": len(strides),
                         "features_per_stage": [min(32 * 2**i, 512) for i in range(len(strides))],
+                        "kernel_sizes": [[3] * dim] * len(strides),
                         "strides": [list(stride) for stride in strides],
                         "conv_op": f"torch.nn.modules.conv.Conv{dim}d",
                     },

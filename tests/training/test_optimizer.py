@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from nnunetv2_mamba.building_blocks.mamba import Mamba
 from nnunetv2_mamba.training.optimizer import parameter_groups
 
 
@@ -32,3 +33,10 @@ def test_switch_spares_norms_biases_and_the_scan(wrap):
     assert [id(p) for p in decayed["params"]] == [id(network.in_proj.weight)]
     assert len(spared["params"]) == 6
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.01, 0.0)
+
+
+def test_switch_spares_what_mamba_ssm_marks_and_decays_the_maps():
+    layer = Mamba(8, 4)
+    decayed, _ = parameter_groups(layer, 0.01, decay_everything=False)
+    maps = (layer.in_proj, layer.conv1d, layer.x_proj, layer.dt_proj, layer.out_proj)
+    assert {id(p) for p in decayed["params"]} == {id(linear.weight) for linear in maps}

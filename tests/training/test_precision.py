@@ -8,10 +8,13 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 
-from nnunetv2_mamba.architectures import S3Mamba, VMUNet
+from nnunetv2_mamba.building_blocks.mamba import Mamba
+from nnunetv2_mamba.building_blocks.ss2d import SSND
 from nnunetv2_mamba.ops.scan import interface
+from nnunetv2_mamba.trainers.nnUNetTrainerSegMamba import nnUNetTrainerSegMamba
 from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet_EnCF_TCMA import nnUNetTrainerVMUNet_EnCF_TCMA
 from nnunetv2_mamba.training.autocast import autocast_in
+from tests.architectures.small_networks import small_network, sweep
 from tests.training.batches import batch_for
 
 HALVES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
@@ -26,6 +29,15 @@ class SmallTrainer(nnUNetTrainerVMUNet_EnCF_TCMA):
         "n_blocks_per_stage": (1, 1),
         "n_blocks_per_stage_decoder": (1, 1),
     }
+
+
+class SmallSegMambaTrainer(nnUNetTrainerSegMamba):
+    network_overrides: ClassVar = {
+        "features_per_stage": (4, 8, 8),
+        "n_blocks_per_stage": 1,
+        "n_blocks_per_stage_decoder": 1,
+    }
+    initial_lr = 1e-3
 
 
 @pytest.fixture
@@ -44,20 +56,12 @@ def scans(monkeypatch) -> list[dict[str, torch.Tensor]]:
 
 
 @HALVES
-@pytest.mark.parametrize("network_class", [VMUNet, S3Mamba])
+@sweep
 @pytest.mark.parametrize("conv_op", [nn.Conv2d, nn.Conv3d])
-def test_every_scan_gets_and_gives_float32(scans, dtype, network_class, conv_op):
+def test_every_scan_gets_and_gives_float32(scans, dtype, name, conv_op):
     dim = 2 if conv_op is nn.Conv2d else 3
-    network = network_class(
-        1,
-        2,
-        features_per_stage=(8, 16),
-        strides=((1,) * dim, (4,) * dim, (2,) * dim),
-        n_blocks_per_stage=1,
-        n_blocks_per_stage_decoder=1,
-        conv_op=conv_op,
-        d_state=3,
-    )
+    strides = ((1,) * dim, (4,) * dim, (2,) * dim)
+    network = small_network(name, 1, 2, strides, widths=(8, 16), conv_op=conv_op, d_state=3)
     products = []
     for module in network.modules():
         if isinstance(module, nn.Linear):
@@ -65,19 +69,21 @@ def test_every_scan_gets_and_gives_float32(scans, dtype, network_class, conv_op)
     with torch.autocast("cpu", dtype):
         network(torch.rand(1, 1, *(16,) * dim))
     assert dtype in products
-    assert len(scans) == 4
+    assert len(scans) == sum(isinstance(module, SSND | Mamba) for module in network.modules()) > 2
     assert {tensor.dtype for scan in scans for tensor in scan.values()} == {torch.float32}
     # Nor were step sizes rounded on their way.
     assert all((scan["delta"].to(dtype).float() != scan["delta"]).any() for scan in scans)
     # Nor was A, which starts as -1..-N, rounded to half precision on its way from the logarithm.
     for scan in scans:
-        torch.testing.assert_close(scan["A"], -torch.arange(1.0, 4.0).expand_as(scan["A"]), rtol=1e-6, atol=0)
+        expected = -torch.arange(1.0, 1 + scan["A"].shape[-1]).expand_as(scan["A"])
+        torch.testing.assert_close(scan["A"], expected, rtol=1e-6, atol=0)
 
 
 @HALVES
-def test_200_steps_on_large_inputs_stay_finite(make_trainer, monkeypatch, dtype):
+@pytest.mark.parametrize(("trainer_class", "steps"), [(SmallTrainer, 200), (SmallSegMambaTrainer, 50)])
+def test_many_steps_on_large_inputs_stay_finite(make_trainer, monkeypatch, trainer_class, steps, dtype):
     monkeypatch.setenv("NNUNETV2_MAMBA_AUTOCAST", str(dtype).removeprefix("torch."))
-    trainer = make_trainer(SmallTrainer)
+    trainer = make_trainer(trainer_class)
     torch.manual_seed(0)
     trainer.initialize()
     outputs, logits = [], []
@@ -88,7 +94,7 @@ def test_200_steps_on_large_inputs_stay_finite(make_trainer, monkeypatch, dtype)
     for batch in batches:
         batch["data"] *= 1e3
     trainer.on_train_epoch_start()
-    losses = [trainer.train_step(batches[step % 4]) for step in range(200)]
+    losses = [trainer.train_step(batches[step % 4]) for step in range(steps)]
     assert set(outputs) == {dtype}
     assert set(logits) == {torch.float32}
     # GradScaler may try too large a scale at the start; that costs no more steps than it takes to come down from 65536.

@@ -13,6 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nnunetv2_mamba.trainers.nnUNetTrainerSegMamba import nnUNetTrainerSegMamba
 from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet import nnUNetTrainerVMUNet
 from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet_EnCF_TCMA import nnUNetTrainerVMUNet_EnCF_TCMA
 
@@ -26,6 +27,14 @@ class TinyVMUNetTrainer(nnUNetTrainerVMUNet):
 
 class TinyS3MambaTrainer(nnUNetTrainerVMUNet_EnCF_TCMA):
     network_overrides: ClassVar = {"features_per_stage": (4, 8, 8, 8), "d_state": 1, "reduction": 2}
+
+
+class TinySegMambaTrainer(nnUNetTrainerSegMamba):
+    network_overrides: ClassVar = {
+        "features_per_stage": (4, 4, 8, 8, 8),
+        "n_blocks_per_stage": 1,
+        "n_blocks_per_stage_decoder": 1,
+    }
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,18 @@ def padded_tokens(planned: Planned) -> int:
 @settings(max_examples=75, suppress_health_check=[HealthCheck.too_slow])
 @given(planned=plans().filter(lambda planned: padded_tokens(planned) <= MAX_TOKENS))
 def test_a_stock_step_runs_on_any_plan(make_trainer, trainer_class, planned):
+    # The patch embedding replaces three stages, and there are four levels at most.
+    check_a_stock_step(make_trainer, trainer_class, planned, n_outputs=max(1, min(len(planned.strides) - 2, 4)))
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(planned=plans().filter(lambda planned: prod(planned.patch_size) <= 2 * MAX_TOKENS))
+def test_so_it_does_with_the_stages_of_the_plan(make_trainer, planned):
+    stages = min(len(planned.strides), len(TinySegMambaTrainer.network_overrides["features_per_stage"]))
+    check_a_stock_step(make_trainer, TinySegMambaTrainer, planned, n_outputs=max(1, stages - 1))
+
+
+def check_a_stock_step(make_trainer, trainer_class: type, planned: Planned, n_outputs: int) -> None:
     trainer = make_trainer(
         trainer_class, planned.strides, planned.patch_size, planned.n_channels, **planned.dataset_json
     )
@@ -99,8 +120,8 @@ def test_a_stock_step_runs_on_any_plan(make_trainer, trainer_class, planned):
 
     outputs = trainer.network(batch["data"])
     pairs = list(zip(outputs, batch["target"], strict=True)) if deep else [(outputs, batch["target"])]
-    assert deep == (len(planned.strides) > 3)
-    assert len(pairs) == max(1, min(len(planned.strides) - 2, 4))
+    assert deep == (n_outputs > 1)
+    assert len(pairs) == n_outputs
     assert pairs[0][0].shape[2:] == planned.patch_size
     for output, target in pairs:
         assert output.shape[:2] == (2, labels.num_segmentation_heads)

@@ -7,7 +7,9 @@ import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunetv2_mamba.architectures import S3Mamba, VMUNet
+from nnunetv2_mamba.architectures import S3Mamba, SAUMamba, SegMamba, VMUNet
+from nnunetv2_mamba.trainers.nnUNetTrainerSAUMamba import nnUNetTrainerSAUMamba
+from nnunetv2_mamba.trainers.nnUNetTrainerSegMamba import nnUNetTrainerSegMamba
 from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet import nnUNetTrainerVMUNet
 from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet_EnCF_TCMA import nnUNetTrainerVMUNet_EnCF_TCMA
 from nnunetv2_mamba.training.trainer import CUDA, MambaTrainer
@@ -24,7 +26,15 @@ class SmallS3MambaTrainer(nnUNetTrainerVMUNet_EnCF_TCMA):
     network_overrides: ClassVar = {**SMALL, "reduction": 4}
 
 
-@pytest.mark.parametrize("trainer_class", [nnUNetTrainerVMUNet, nnUNetTrainerVMUNet_EnCF_TCMA])
+class SmallSAUMambaTrainer(nnUNetTrainerSAUMamba):
+    network_overrides: ClassVar = SMALL
+
+
+class SmallSegMambaTrainer(nnUNetTrainerSegMamba):
+    network_overrides: ClassVar = {"features_per_stage": (4, 8, 8)}
+
+
+@pytest.mark.parametrize("trainer_class", [nnUNetTrainerVMUNet, nnUNetTrainerVMUNet_EnCF_TCMA, nnUNetTrainerSegMamba])
 def test_constructor_keeps_the_stock_signature(trainer_class):
     stock, ours = (inspect.signature(c.__init__).parameters for c in (nnUNetTrainer, trainer_class))
     assert list(ours) == list(stock)
@@ -34,8 +44,13 @@ def test_constructor_keeps_the_stock_signature(trainer_class):
 
 @pytest.mark.parametrize(
     ("trainer_class", "network"),
-    [(SmallVMUNetTrainer, VMUNet), (SmallS3MambaTrainer, S3Mamba)],
-    ids=["vmunet", "s3mamba"],
+    [
+        (SmallVMUNetTrainer, VMUNet),
+        (SmallS3MambaTrainer, S3Mamba),
+        (SmallSAUMambaTrainer, SAUMamba),
+        (SmallSegMambaTrainer, SegMamba),
+    ],
+    ids=["vmunet", "s3mamba", "saumamba", "segmamba"],
 )
 def test_trains_its_network_with_adamw_and_a_full_length_cosine(make_trainer, trainer_class, network):
     trainer = make_trainer(trainer_class)
@@ -48,7 +63,7 @@ def test_trains_its_network_with_adamw_and_a_full_length_cosine(make_trainer, tr
 
     before = [parameter.clone() for parameter in trainer.network.parameters()]
     trainer.on_train_epoch_start()
-    assert 0 < trainer.optimizer.param_groups[0]["lr"] < trainer.initial_lr
+    assert 0 < trainer.optimizer.param_groups[0]["lr"] < trainer.initial_lr == trainer_class.initial_lr
     losses = [float(trainer.train_step(batch_for(trainer))["loss"]) for _ in range(2)]
     assert all(torch.isfinite(torch.tensor(losses)))
     moved = [not torch.equal(p, b) for p, b in zip(trainer.network.parameters(), before, strict=True)]
@@ -160,7 +175,7 @@ def test_a_plan_of_another_network_of_ours_is_refused_in_training_and_prediction
         )
 
 
-@pytest.mark.parametrize("trainer_class", [SmallVMUNetTrainer, SmallS3MambaTrainer])
+@pytest.mark.parametrize("trainer_class", [SmallVMUNetTrainer, SmallS3MambaTrainer, SmallSegMambaTrainer])
 def test_without_deep_supervision_a_step_reaches_every_parameter(make_trainer, trainer_class):
     class NoDeepSupervision(trainer_class):
         def __init__(self, plans, configuration, fold, dataset_json, device=CUDA):

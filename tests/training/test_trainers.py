@@ -20,6 +20,7 @@ ROWS = {
     },
     frozenset(PARTS): FULL,
 }
+OTHERS = {"nnUNetTrainerCurriculum", "nnUNetTrainerSAUMamba", "nnUNetTrainerSegMamba"}
 SMALL = {"features_per_stage": (8, 16), "d_state": 2}
 
 
@@ -30,7 +31,7 @@ def small(name: str) -> type:
 
 
 def test_every_row_has_its_trainer_and_there_are_no_others():
-    assert set(ROWS.values()) | {"nnUNetTrainerCurriculum"} == set(trainer_names())
+    assert set(ROWS.values()) | OTHERS == set(trainer_names())
 
 
 @pytest.mark.parametrize("parts", ROWS, ids=ROWS.get)

@@ -1,0 +1,108 @@
+"""Residual convolution blocks, as the U-shaped Mamba networks use them."""
+
+from collections.abc import Sequence
+from math import prod
+
+from dynamic_network_architectures.building_blocks.helper import get_matching_pool_op
+from dynamic_network_architectures.building_blocks.residual import BasicBlockD
+from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
+from torch import Tensor, nn
+
+from nnunetv2_mamba.building_blocks.instance_norm import InstanceNorm
+from nnunetv2_mamba.building_blocks.precision import at_least_float32
+
+
+class ConvStem(ConvDropoutNormReLU):
+    """Convolution at full resolution, instance norm and leaky ReLU.
+
+    Args:
+        conv_op: `nn.Conv2d` or `nn.Conv3d`.
+        input_channels: channels of the image.
+        channels: width of the output.
+        kernel_size: per axis, odd.
+    """
+
+    def __init__(
+        self, conv_op: type[nn.Module], input_channels: int, channels: int, kernel_size: Sequence[int]
+    ) -> None:
+        super().__init__(
+            conv_op,
+            input_channels,
+            channels,
+            tuple(kernel_size),
+            1,
+            conv_bias=True,
+            norm_op=InstanceNorm,
+            nonlin=nn.LeakyReLU,
+            nonlin_kwargs={"inplace": True},
+        )
+
+    def compute_conv_feature_map_size(self, tokens: int) -> int:
+        """Feature-map elements kept for the backward pass, for so many positions."""
+        return tokens * (self.input_channels + 2 * self.output_channels)
+
+
+class CellMean(nn.Module):
+    """Average pooling over cells, in half precision too: torch's own refuses that for volumes on the CPU.
+
+    Args:
+        conv_op: `nn.Conv2d` or `nn.Conv3d`.
+        stride: size of a cell per axis.
+    """
+
+    def __init__(self, conv_op: type[nn.Module], stride: Sequence[int]) -> None:
+        super().__init__()
+        self.pool = get_matching_pool_op(conv_op, adaptive=False, pool_type="avg")(tuple(stride), tuple(stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Grid (B, C, *spatial) to (B, C, *spatial / stride)."""
+        return self.pool(at_least_float32(x) if x.device.type == "cpu" else x).to(x.dtype)
+
+
+class ResidualConvBlock(BasicBlockD):
+    """Two convolutions with instance norm, and leaky ReLU behind the first and behind the residual.
+
+    A strided block averages in its residual, one that changes the width has a pointwise convolution there. Source:
+    ResNet-D, arXiv 1812.01187, as in nnU-Net's residual encoder.
+
+    Args:
+        conv_op: `nn.Conv2d` or `nn.Conv3d`.
+        input_channels: width of the input.
+        channels: width of the output.
+        kernel_size: per axis, odd.
+        stride: per axis, of the first convolution.
+    """
+
+    skip: nn.Module
+
+    def __init__(
+        self,
+        conv_op: type[nn.Module],
+        input_channels: int,
+        channels: int,
+        kernel_size: Sequence[int],
+        stride: Sequence[int],
+    ) -> None:
+        super().__init__(
+            conv_op,
+            input_channels,
+            channels,
+            tuple(kernel_size),
+            tuple(stride),
+            conv_bias=True,
+            norm_op=InstanceNorm,
+            nonlin=nn.LeakyReLU,
+            nonlin_kwargs={"inplace": True},
+        )
+        self.channels = channels
+        if prod(stride) > 1:
+            self.skip[0] = CellMean(conv_op, stride)
+        elif input_channels == channels:
+            self.skip = nn.Identity()  # not the lambda, which cannot be pickled
+
+    def compute_conv_feature_map_size(self, tokens: int) -> int:
+        """Feature-map elements kept for the backward pass, for so many positions of its output, which is included."""
+        kept = 4 * self.channels
+        if self.input_channels != self.channels:
+            kept += self.channels + (self.input_channels if prod(self.stride) > 1 else 0)
+        return tokens * kept
