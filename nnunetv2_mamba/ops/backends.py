@@ -15,6 +15,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 import torch
+from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +34,14 @@ class Call:
         device: torch device type, such as ``"cpu"`` or ``"cuda"``.
         dtype: the dtype that is computed in, float32 or float64.
         d_state: N of the scan, filter width of the convolution.
-        large: whether a tensor has so many elements that 32 bits cannot count them.
+        index_bits: how many bits it takes to count the elements of the largest tensor, 32 or 64.
         channels_last: whether channels lie side by side in memory.
     """
 
     device: str
     dtype: torch.dtype = torch.float32
     d_state: int = 16
-    large: bool = False
+    index_bits: int = 32
     channels_last: bool = True
 
 
@@ -180,6 +181,15 @@ class BackendRegistry(Generic[AnyBackend]):
                 logger.warning("%s: backend %s on %s rejected: %s", self.op, backend.name, device, reason)
             self._checked[key] = (reason, error)
         return self._checked[key]
+
+
+def check_kinds(op: str, tensors: Sequence[Tensor | None]) -> None:
+    """Raise a ValueError where tensors lie on different devices or are not of real floating-point numbers."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    if len(devices := {str(tensor.device) for tensor in given}) > 1:
+        raise ValueError(f"the tensors of the {op} lie on {' and '.join(sorted(devices))}; move them to one device")
+    if odd := [tensor.dtype for tensor in given if not tensor.dtype.is_floating_point]:
+        raise ValueError(f"a tensor of the {op} is {odd[0]}; real floating-point numbers are needed")
 
 
 def explain(device: str) -> list[Decision]:

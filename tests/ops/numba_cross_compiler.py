@@ -7,28 +7,18 @@ imported, and LLVM ends the process over code that a target cannot run.
 import json
 import os
 import re
-import sys
 from collections.abc import Callable
-from importlib.machinery import PathFinder
-from importlib.util import module_from_spec
 
 # Features of no target, and what numba hands to LLVM.
 os.environ |= {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_OPT": "0"}
 
+import kernels_alone  # noqa: F401
 from llvmlite import binding
 from numba import float32, intp, njit
 
-import nnunetv2_mamba
-
-# The kernels without the ops around them, which take longer to import than all of this takes to run.
-folders = nnunetv2_mamba.__path__
-for name in ("nnunetv2_mamba.ops", "nnunetv2_mamba.ops.scan"):
-    sys.modules[name] = module_from_spec(PathFinder.find_spec(name, folders))
-    folders = sys.modules[name].__path__
-
-from nnunetv2_mamba.ops.cpu.lanes import LANES  # noqa: E402
-from nnunetv2_mamba.ops.scan.numba_backward import _decay, _recompute, _reverse  # noqa: E402
-from nnunetv2_mamba.ops.scan.numba_forward import _advance  # noqa: E402
+from nnunetv2_mamba.ops.cpu.lanes import LANES
+from nnunetv2_mamba.ops.scan.numba_backward import _decay, _recompute, _reverse
+from nnunetv2_mamba.ops.scan.numba_forward import _advance
 
 TARGETS = {"aarch64": ("aarch64-linux-gnu", "generic"), "sse4.2": ("x86_64-linux-gnu", "nehalem")}
 ROWS, NUMBERS = float32[:, ::1], float32[::1]

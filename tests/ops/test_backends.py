@@ -82,7 +82,7 @@ def test_a_scan_of_2_to_the_31_elements_is_not_given_to_mamba_ssm(monkeypatch):
         u, state = one.expand(1, 1024, length), one.expand(1, 1, length)
         with pytest.raises(StopIteration):
             selective_scan(u, u, torch.zeros(1024, 1), state, state)
-    assert [call.large for call in seen] == [False, True]
+    assert [call.index_bits for call in seen] == [32, 64]
     refusals = [MambaSsmBackend().unsupported(call) for call in seen]
     assert refusals[0] is None
     assert "2^31" in refusals[1]

@@ -91,11 +91,19 @@ def test_numba_rounds_once_to_half_precision(draw, dtype):
     assert torch.equal(causal_conv1d(x, weight, bias, "silu", backend="numba"), expected)
 
 
-def test_autocast_changes_nothing(draw):
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_autocast_changes_nothing(draw, backend):
     x, weight, bias = draw(1, 40, 16).transpose(1, 2), draw(16, 4), draw(16)
-    expected = causal_conv1d(x, weight, bias, "silu", backend="numba")
+    expected = causal_conv1d(x, weight, bias, "silu", backend=backend)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(causal_conv1d(x, weight, bias, "silu", backend="numba"), expected)
+        assert torch.equal(causal_conv1d(x, weight, bias, "silu", backend=backend), expected)
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_the_result_has_the_dtype_of_x(draw, backend):
+    x, weight = draw(1, 16, 40), draw(16, 4)
+    assert causal_conv1d(x.bfloat16(), weight, backend=backend).dtype == torch.bfloat16
+    assert causal_conv1d(x, weight.bfloat16(), backend=backend).dtype == torch.float32
 
 
 def test_layout_and_precision_decide_between_numba_and_torch(monkeypatch):
@@ -121,6 +129,21 @@ class ForgetsTheRowsBehind(NumbaConvolution):
         return dx, *sums
 
 
+class IsNotANumber(NumbaConvolution):
+    """In its last gradient."""
+
+    def backward(self, *arguments):
+        *others, dbias = super().backward(*arguments)
+        return *others, torch.full_like(dbias, torch.nan)
+
+
+class KnowsFourTaps(NumbaConvolution):
+    """And takes every filter for one of them."""
+
+    def forward(self, x, weight, *rest):
+        return super().forward(x, weight[:, -4:], *rest)
+
+
 class ForgetsTheActivation(NumbaConvolution):
     """Its gradients are those of the bare filter."""
 
@@ -128,7 +151,9 @@ class ForgetsTheActivation(NumbaConvolution):
         return super().backward(dy, x, weight, bias, False)
 
 
-@pytest.mark.parametrize("wrong", [ForgetsTheRowsBefore, ForgetsTheRowsBehind, ForgetsTheActivation])
+@pytest.mark.parametrize(
+    "wrong", [ForgetsTheRowsBefore, ForgetsTheRowsBehind, ForgetsTheActivation, IsNotANumber, KnowsFourTaps]
+)
 def test_a_wrong_kernel_is_refused(wrong):
     backends = [wrong(), REGISTRY.backends["torch"]]
     assert BackendRegistry("causal_conv1d", backends).select(Call("cpu", d_state=4)) == "torch"
@@ -159,6 +184,12 @@ def test_bad_input_is_named(draw):
         causal_conv1d(draw(1, 2, 5), draw(3, 4))
     with pytest.raises(ValueError, match=r"bias \(3,\)"):
         causal_conv1d(draw(1, 2, 5), draw(2, 4), draw(3))
+    with pytest.raises(ValueError, match="at least one channel and one tap"):
+        causal_conv1d(draw(1, 2, 5), draw(2, 0))
+    with pytest.raises(ValueError, match=r"convolution is torch\.int64"):
+        causal_conv1d(torch.ones(1, 2, 5, dtype=torch.int64), draw(2, 4))
+    with pytest.raises(ValueError, match="cpu and meta"):
+        causal_conv1d(draw(1, 2, 5), draw(2, 4).to("meta"))
 
 
 def test_the_cuda_package_is_named_with_its_extra_where_it_is_missing():
@@ -226,5 +257,7 @@ def test_the_op_is_registered_as_torch_asks(pretended_package, draw):
 @pytest.mark.filterwarnings("ignore")
 def test_compiles_without_a_graph_break(draw, assert_close):
     weight = draw(2, 4)
-    for x in (draw(1, 2, 9), draw(1, 9, 2).transpose(1, 2)):
-        assert_close("y", causal_conv1d(x, weight), torch.compile(causal_conv1d, fullgraph=True)(x, weight), 1e-6)
+    compiled = torch.compile(causal_conv1d, fullgraph=True, backend="aot_eager")
+    # One function for all: what was taken for a constant must not be a symbol when the size or the layout changes.
+    for x in (draw(1, 2, 9), draw(1, 9, 2).transpose(1, 2), draw(3, 7, 2).transpose(1, 2), draw(2, 2, 12)):
+        assert_close("y", causal_conv1d(x, weight), compiled(x, weight), 1e-6)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from numba.core.codegen import get_host_cpu_features
@@ -44,26 +45,39 @@ def test_a_cpu_without_avx512(tmp_path):
     assert ANNOUNCEMENT not in second.stderr
 
 
+ALONE = {"PYTHONPATH": str(Path(__file__).parent)}
+"""Where kernels_alone is found."""
+
+
 def test_other_sources_make_other_code(tmp_path):
-    kernels = tmp_path / "kernels.py"
-    kernels.write_text("from nnunetv2_mamba.ops.cpu.kernel import kernel\n@kernel\ndef run(x): return x[0, 0]\n")
-    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import numpy, kernels; kernels.run(numpy.zeros((2, 3)))"
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    """For every kernel of a file, and code of both is kept."""
+    (tmp_path / "kernels.py").write_text(KERNELS)
+    environment = os.environ | ALONE | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
 
-    def announced():
-        command = [sys.executable, "-c", code]
+    def run_with(factor):
+        (tmp_path / "numba_factor.py").write_text(f"from numba import njit\n@njit\ndef times(x): return {factor} * x\n")
+        command = [sys.executable, str(tmp_path / "kernels.py")]
         found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
-        return ANNOUNCEMENT in found.stderr
+        return found.stdout, found.stderr.count(ANNOUNCEMENT)
 
-    assert announced()
-    assert not announced()
-    stamp = next((tmp_path / "cache").rglob("kernels.sources"))
-    stamp.write_text("what other sources would give")
-    assert announced()
+    assert run_with(2) == ("2 4\n", 2)
+    assert run_with(2) == ("2 4\n", 0)
+    assert run_with(3) == ("3 9\n", 2)
+    assert run_with(2) == ("2 4\n", 0)
 
 
+KERNELS = """
+import kernels_alone
+from nnunetv2_mamba.ops.cpu.kernel import kernel
+from numba_factor import times
+@kernel
+def once(x): return times(x)
+@kernel
+def twice(x): return times(times(x))
+print(once(1), twice(1))
+"""
 TOGETHER = """
-import pathlib, sys, time
+import kernels_alone, pathlib, sys, time
 from numba.core.caching import IndexDataCacheFile
 from nnunetv2_mamba.ops.cpu.kernel import kernel
 
@@ -100,7 +114,7 @@ def test_processes_that_keep_their_code_at_once_keep_both(tmp_path):
     """Without a lock both take the same file name, and one of them later runs what the other compiled."""
     script = tmp_path / "together.py"
     script.write_text(TOGETHER)
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    environment = os.environ | ALONE | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
 
     def start(*names):
         command = [sys.executable, str(script), *names]
@@ -114,6 +128,7 @@ def test_processes_that_keep_their_code_at_once_keep_both(tmp_path):
 
 
 TWICE = """
+import kernels_alone
 from nnunetv2_mamba.ops.cpu.kernel import kernel
 @kernel
 def twice(x): return 2 * x
@@ -139,7 +154,7 @@ def test_where_nothing_can_be_kept_it_runs_and_says_so(tmp_path, script, variabl
     values = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "NUMBA_CACHE_LOCATOR_CLASSES": "IPythonCacheLocator"}
     file = tmp_path / "script.py"
     file.write_text(script)
-    environment = os.environ | {variable: values[variable]}
+    environment = os.environ | ALONE | {variable: values[variable]}
     found = subprocess.run([sys.executable, file], env=environment, capture_output=True, text=True, timeout=300)
     assert found.returncode == 0, found.stderr
     assert found.stdout == "42\n"

@@ -1,41 +1,24 @@
 """The `numba` backend: cuts sequences into stretches for threads and hands each to the compiled kernels."""
 
-import importlib
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from nnunetv2_mamba.ops.backends import Call
 from nnunetv2_mamba.ops.convolution.contract import Gradients
 from nnunetv2_mamba.ops.convolution.self_check import largest_error
+from nnunetv2_mamba.ops.cpu.backend import CompiledForTheCpu
 from nnunetv2_mamba.ops.cpu.threads import work_off
 
 STRETCH = 2**17
 """Numbers that a thread works on at a time. It is a constant, so that sums are the same bits with any threads."""
 
 
-class NumbaConvolution:
+class NumbaConvolution(CompiledForTheCpu):
     """Filter and SiLU in one pass over memory; the backward pass computes what lies before the SiLU once more."""
 
-    name = "numba"
     traced = False
     float32_only = True
-
-    def unavailable(self, device: str) -> str | None:
-        """It runs on the CPU and needs a numba that imports."""
-        if device != "cpu":
-            return f"it runs on the cpu, not on {device}"
-        try:
-            importlib.import_module("numba")
-        except (ImportError, OSError) as error:
-            return f"numba does not import: {error}"
-        return None
-
-    def unsupported(self, call: Call) -> str | None:
-        """It computes in float32 only."""
-        return "it computes in float32, not in float64" if call.dtype == torch.float64 else None
 
     def self_check(self, device: str) -> float:
         """Largest relative error against PyTorch's convolution."""

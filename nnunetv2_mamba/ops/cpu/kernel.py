@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,30 +42,22 @@ def kernel(function: Callable) -> Callable:
         logger.warning("%s; it is compiled anew in every process, set NUMBA_CACHE_DIR to keep it", error)
         compiled = njit(**options)(function)
     else:
-        _discard_stale_code(compiled)
+        _tell_sources_apart(compiled)
         _keep_safely(compiled)
     _kernels.append(compiled)
     return compiled
 
 
-def _discard_stale_code(compiled: Any) -> None:
-    """Delete machine code on disk that was made from other source text than there is now.
+def _tell_sources_apart(compiled: Any) -> None:
+    """Have machine code on disk found by the source text that it was made of, as it is now.
 
     numba looks at the file of the kernel itself and not at those of the functions that were compiled into it.
     """
     here, folder = Path(__file__).parent, Path(compiled.py_func.__code__.co_filename).parent
     sources = [*sorted(here.glob("*.py")), *sorted(folder.glob("numba_*.py")), *folder.glob("contract.py")]
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
-    cache = Path(compiled.stats.cache_path)
-    stamp = cache / f"{compiled.__module__.rpartition('.')[2]}.sources"
-    if stamp.exists() and stamp.read_text() == digest:
-        return
-    # The code too, and not only its index, which another process may just be making anew.
-    for file in cache.glob(f"*.{compiled.__name__}-*.nb[id]"):
-        file.unlink(missing_ok=True)
-    with suppress(OSError):  # then it is compiled anew next time
-        cache.mkdir(parents=True, exist_ok=True)
-        stamp.write_text(digest)
+    index_key = compiled._cache._index_key
+    compiled._cache._index_key = lambda *arguments: (*index_key(*arguments), digest)
 
 
 def _keep_safely(compiled: Any) -> None:

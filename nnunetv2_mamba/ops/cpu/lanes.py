@@ -219,7 +219,8 @@ def nearest_integer(typingctx, value):
 def times_power_of_two(typingctx, value, exponent):
     """Product of a value and 2**exponent, a whole number in float32 and of any size.
 
-    AVX-512 has an instruction for it. Elsewhere exponents beyond -126 and 127 count as these. Not a number stays so.
+    AVX-512 has an instruction for it. Elsewhere those beyond 127 count as 127, those of -127 and less
+    make zero. Not a number stays so.
     """
 
     def scaled(context, builder, signature, arguments):
@@ -230,7 +231,7 @@ def times_power_of_two(typingctx, value, exponent):
 
     def multiplied(context, builder, signature, arguments):
         value, exponent = arguments
-        lowest, highest = (ir.Constant(_VECTOR, [bound] * LANES) for bound in (-126.0, 127.0))
+        lowest, highest = (ir.Constant(_VECTOR, [bound] * LANES) for bound in (-127.0, 127.0))
         exponent = builder.select(builder.fcmp_ordered(">", exponent, lowest), exponent, lowest)
         exponent = builder.select(builder.fcmp_ordered("<", exponent, highest), exponent, highest)
         bits = builder.add(builder.fptosi(exponent, _INTEGERS), ir.Constant(_INTEGERS, [127] * LANES))

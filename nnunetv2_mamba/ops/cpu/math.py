@@ -23,7 +23,7 @@ _P = tuple(
 
 @njit
 def exp2(x):
-    """2**x with a relative error below 2e-7 wherever result and 2**-x are normal float32 numbers.
+    """2**x of finite x with a relative error below 2e-7 wherever result and 2**-x are normal float32 numbers.
 
     Beyond, it is as good as zero or infinite. What is not a number stays so.
     """
@@ -58,7 +58,8 @@ def sigmoid(x):
 
 @njit
 def _exp_of_minus_magnitude(x):
-    return exp2((splat(_F(0)) - greater(x, splat(_F(0)) - x)) * splat(LOG2E))
+    # Infinite magnitudes would be no number in exp2; e**-104 is zero in float32.
+    return exp2(greater((splat(_F(0)) - greater(x, splat(_F(0)) - x)) * splat(LOG2E), splat(_F(-150))))
 
 
 @njit

@@ -90,5 +90,5 @@ def _gomp_parallel() -> Callable[..., None] | None:
 def _executor(threads: int) -> ThreadPoolExecutor:
     global _pool
     if _pool is None or _pool[:2] != (os.getpid(), threads):  # the threads of a pool do not survive a fork either
-        _pool = (os.getpid(), threads, ThreadPoolExecutor(threads - 1, thread_name_prefix="selective_scan"))
+        _pool = (os.getpid(), threads, ThreadPoolExecutor(threads - 1, thread_name_prefix="nnunetv2_mamba"))
     return _pool[2]

@@ -1,38 +1,22 @@
 """The `numba` backend: shares samples and channels out among threads and hands each share to the compiled kernels."""
 
-import importlib
 import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nnunetv2_mamba.ops.backends import Call
+from nnunetv2_mamba.ops.cpu.backend import CompiledForTheCpu
 from nnunetv2_mamba.ops.cpu.threads import work_off
 from nnunetv2_mamba.ops.scan.contract import ScanArguments
 from nnunetv2_mamba.ops.scan.self_check import largest_error
 
 
-class NumbaBackend:
-    """Compiled on the user's machine by numba's LLVM at the first call, then kept on disk; needs no compiler."""
+class NumbaBackend(CompiledForTheCpu):
+    """A share is a range of channels of one sample, of all directions."""
 
-    name = "numba"
     saves_states = True
     reads_half = False
-
-    def unavailable(self, device: str) -> str | None:
-        """It runs on the CPU and needs a numba that imports."""
-        if device != "cpu":
-            return f"it runs on the cpu, not on {device}"
-        try:
-            importlib.import_module("numba")
-        except (ImportError, OSError) as error:
-            return f"numba does not import: {error}"
-        return None
-
-    def unsupported(self, call: Call) -> str | None:
-        """It computes in float32 only."""
-        return "it computes in float32, not in float64" if call.dtype == torch.float64 else None
 
     def self_check(self, device: str) -> float:
         """Largest relative error against the reference."""

@@ -1,11 +1,12 @@
 """The two public functions: shapes are checked, precision is fixed, a backend is chosen, and one op does the work."""
 
 from collections.abc import Sequence
+from operator import index
 
 import torch
 from torch import Tensor
 
-from nnunetv2_mamba.ops.backends import Call
+from nnunetv2_mamba.ops.backends import Call, check_kinds
 from nnunetv2_mamba.ops.scan.library import grid_scan
 from nnunetv2_mamba.ops.scan.orders import AxisOrder, check_axis_orders, cyclic_axis_orders
 from nnunetv2_mamba.ops.scan.registry import REGISTRY
@@ -140,11 +141,12 @@ def _scan(
     spatial = u.shape[2:]
     _check_shapes(u, delta, A, B, C, D, delta_bias, z)
     tensors = (u, delta, A, B, C, D, delta_bias, z)
-    _check_kinds(tensors)
+    check_kinds("scan", tensors)
     double = any(t is not None and t.dtype == torch.float64 for t in tensors)
     dtype = torch.float64 if double else torch.float32
-    large = max(tensor.numel() for tensor in (delta, B)) >= 2**31
-    name = _select(u.device.type, double, A.shape[-1], large, backend)
+    # A branch, which torch.compile settles by a guard; the comparison itself would stay one of symbols.
+    index_bits = 64 if max(delta.numel(), B.numel()) >= 2**31 else 32
+    name = _select(u.device.type, double, index(A.shape[-1]), index_bits, backend)
     keeps_half = not double and REGISTRY.backends[name].reads_half
     save_states = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
@@ -170,10 +172,10 @@ def _scan(
 
 
 @torch.compiler.assume_constant_result
-def _select(device: str, double: bool, d_state: int, large: bool, backend: str | None) -> str:
+def _select(device: str, double: bool, d_state: int, index_bits: int, backend: str | None) -> str:
     if device == "meta":
         return "torch"  # shapes only: no backend runs
-    return REGISTRY.select(Call(device, torch.float64 if double else torch.float32, d_state, large), backend)
+    return REGISTRY.select(Call(device, torch.float64 if double else torch.float32, d_state, index_bits), backend)
 
 
 def _check_shapes(
@@ -210,12 +212,3 @@ def _check_shapes(
         raise ValueError(f"u has shape {tuple(u.shape)}; a scan needs at least one position")
     if not 1 <= d_state <= 256:
         raise ValueError(f"the state size N is {d_state}; it must lie in 1..256")
-
-
-def _check_kinds(tensors: Sequence[Tensor | None]) -> None:
-    """Raise a ValueError where tensors lie on different devices or are not of real floating-point numbers."""
-    given = [tensor for tensor in tensors if tensor is not None]
-    if len(devices := {str(tensor.device) for tensor in given}) > 1:
-        raise ValueError(f"the tensors of the scan lie on {' and '.join(sorted(devices))}; move them to one device")
-    if odd := [tensor.dtype for tensor in given if not tensor.dtype.is_floating_point]:
-        raise ValueError(f"a tensor of the scan is {odd[0]}; real floating-point numbers are needed")

@@ -42,7 +42,7 @@ class MambaSsmBackend:
 
     def unsupported(self, call: Call) -> str | None:
         """The kernel computes in float32 and counts elements in 32 bits."""
-        if call.large:
+        if call.index_bits > 32:
             return "it cannot index tensors of 2^31 elements or more"
         return "it computes in float32, not in float64" if call.dtype == torch.float64 else None
 
