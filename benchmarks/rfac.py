@@ -38,7 +38,7 @@ def published_grid(rfac: RFAC, x: Tensor) -> Tensor:
 def _taps(rfac: RFAC, x: Tensor) -> Tensor:
     """Features before their norm, (B, taps * C, *spatial), by a grouped convolution as the published code has it."""
     channels = x.shape[-1]
-    kernels = rfac.kernels.transpose(0, 1).flatten(0, 1)
+    kernels = rfac.kernels.unflatten(0, (rfac.taps, -1)).transpose(0, 1).flatten(0, 1)
     by_channel = CONVOLUTIONS[x.ndim - 2](x.movedim(-1, 1).contiguous(), kernels, padding=1, groups=channels)
     return by_channel.unflatten(1, (channels, -1)).transpose(1, 2).flatten(1, 2)
 

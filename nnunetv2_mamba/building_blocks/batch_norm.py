@@ -35,8 +35,9 @@ class BatchNorm(_BatchNorm):
             return
         variance = (inverse_std.pow(-2) - self.eps).clamp_(min=0) * (count / (count - 1))
         self.num_batches_tracked += 1
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
+        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        self.running_var.lerp_(variance.to(self.running_var.dtype), share)
 
     def _check_input_dim(self, x: Tensor) -> None:
         pass

@@ -23,10 +23,28 @@ def checkpointed(function: Callable[..., Tensor], *inputs: Any, enabled: bool) -
     """
     if not (enabled and torch.is_grad_enabled()):
         return function(*inputs)
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() and not _breaks_graphs(_module_of(function)):
         # The compiler knows that what changes state belongs to the forward pass.
         return checkpoint(function, *inputs, use_reentrant=False)
+    return _checkpointed_outside_of_graphs(function, *inputs)
+
+
+@torch.compiler.disable
+def _checkpointed_outside_of_graphs(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     return checkpoint(function, *inputs, use_reentrant=False, context_fn=partial(_contexts, function))
+
+
+def _breaks_graphs(module: nn.Module | None) -> bool:
+    """Whether torch.compile gives up on it, and would run the checkpoint eagerly after all."""
+    return module is not None and any(isinstance(part, nn.SyncBatchNorm) for part in module.modules())
+
+
+def _module_of(function: Callable[..., Tensor]) -> nn.Module | None:
+    """The module that a function is, or is a method of."""
+    while isinstance(function, partial):
+        function = function.func
+    owner = function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
+    return owner if isinstance(owner, nn.Module) else None
 
 
 def _contexts(function: Callable[..., Tensor]) -> tuple[AbstractContextManager, AbstractContextManager]:
@@ -36,10 +54,8 @@ def _contexts(function: Callable[..., Tensor]) -> tuple[AbstractContextManager, 
 
 @contextmanager
 def _buffers_restored(function: Callable[..., Tensor]) -> Iterator[None]:
-    while isinstance(function, partial):
-        function = function.func
-    module = function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
-    buffers = list(module.buffers()) if isinstance(module, nn.Module) else []
+    module = _module_of(function)
+    buffers = [] if module is None else list(module.buffers())
     before = [buffer.clone() for buffer in buffers]
     try:
         yield

@@ -31,8 +31,9 @@ class InstanceNorm(nn.Module):
         """Normalise x (B, C, *spatial)."""
         if x.shape[2:].numel() == 1:
             return self.scale(instance_normalise(x))
-        if x.device.type == "cpu":
-            # Several times as fast there. On a GPU autocast would make it return float32.
+        if x.device.type == "cpu" and x.is_contiguous():
+            # Several times as fast there; channels last it would subtract large sums from each other. On a GPU autocast
+            # would make it return float32.
             return torch.group_norm(x, x.shape[1], self.weight, self.bias)
         return F.instance_norm(x, weight=self.weight, bias=self.bias)
 

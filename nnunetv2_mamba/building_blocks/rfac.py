@@ -25,7 +25,7 @@ class RFAC(nn.Module):
     ReLU follow. Published as a grid of thrice the size and a convolution of stride 3 over it; as each position belongs
     to one tap of one cell, that is this linear map. In 3-D there are 27 taps.
 
-    Parameters are stored tap by tap: those of tap t, row-major in the kernel, are entry t of the first axis.
+    Parameters are stored tap by tap, row-major in the kernel: first those of the first tap.
 
     Source: RFAConv, arXiv 2304.03198, in the form with group convolutions that SA-UMamba uses, doi
     10.1371/journal.pone.0325899. 9 C^2 + 111 C parameters in 2-D, 27 C^2 + 813 C in 3-D.
@@ -47,7 +47,7 @@ class RFAC(nn.Module):
         make_norm = NORMS[norm]
         self.channels, self.ndim, self.taps = channels, ndim, KERNEL**ndim
         self.attention = nn.Parameter(torch.empty(self.taps, channels))
-        self.kernels = nn.Parameter(torch.empty(self.taps, channels, 1, *(KERNEL,) * ndim))
+        self.kernels = nn.Parameter(torch.empty(self.taps * channels, 1, *(KERNEL,) * ndim))
         self.feature_norm = make_norm(self.taps * channels)
         self.weight = nn.Parameter(torch.empty(self.taps, channels, channels))
         self.bias = nn.Parameter(torch.empty(channels))
@@ -96,7 +96,7 @@ class RFAC(nn.Module):
 
     def _all_taps(self, x: Tensor) -> Tensor:
         repeated = channels_first(x.repeat(*(1,) * (x.ndim - 1), self.taps))
-        features = F.relu(self.feature_norm(depthwise_convolution(repeated, self.kernels.flatten(0, 1))))
+        features = F.relu(self.feature_norm(depthwise_convolution(repeated, self.kernels)))
         weighted = channels_last(features).unflatten(-1, (self.taps, -1)) * self.attention_weights(x)
         return torch.matmul(weighted.flatten(-2).to(self.weight.dtype), self.weight.flatten(0, 1))
 
@@ -105,12 +105,13 @@ class RFAC(nn.Module):
         wide = torch.promote_types(x.dtype, torch.float32)
         narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.weight.dtype
         mean = inverse_std = None
-        if not self.training:
+        if not norm.training:
             mean, inverse_std = norm.running_mean.to(wide), torch.rsqrt(norm.running_var.to(wide) + norm.eps)
             mean, inverse_std = mean.view_as(self.attention), inverse_std.view_as(self.attention)
         scale, shift = (parameter.view_as(self.attention) for parameter in (norm.weight, norm.bias))
-        tensors = [tensor.to(wide) for tensor in (x, self.attention, self.kernels, scale, shift)]
+        kernels = self.kernels.unflatten(0, (self.taps, -1))
+        tensors = [tensor.to(wide) for tensor in (x, self.attention, kernels, scale, shift)]
         y, mean, inverse_std = TapByTap.apply(*tensors, self.weight.to(narrow), mean, inverse_std, norm.eps)
-        if self.training:
+        if norm.training:
             norm.update_averages(mean.flatten(), inverse_std.flatten(), x.numel() // self.channels)
         return y.to(x.dtype)

@@ -10,11 +10,15 @@ from torch import nn
 from nnunetv2_mamba.training.settings import AUTOCAST_VARIABLE, autocast_from_environment
 
 
-def autocast_dtype(device: torch.device) -> torch.dtype | None:
+def autocast_dtype(device: torch.device, axes: int) -> torch.dtype | None:
     """What the environment asks for; None leaves it to nnU-Net: float16 on CUDA, no autocast elsewhere.
 
+    Args:
+        device: the trainer's.
+        axes: of the patches, 2 or 3.
+
     Raises:
-        ValueError: the environment names no dtype that autocast knows, or the device has no autocast in it.
+        ValueError: the environment names no dtype that autocast knows, or one that the device cannot compute in.
     """
     name = autocast_from_environment()
     if name is None:
@@ -23,6 +27,11 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
         raise ValueError(f"{AUTOCAST_VARIABLE}={name} has no effect on {device.type}: unset it, or use cuda or cpu.")
     if device.type == "cuda" and name == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ValueError(f"{torch.cuda.get_device_name()} has no bfloat16: unset {AUTOCAST_VARIABLE}={name}.")
+    if device.type == "cpu" and name == "bfloat16" and axes == 3:
+        # oneDNN leaves parts of a kernel's gradient unwritten where an axis has two positions; seen in PyTorch 2.15.
+        raise ValueError(
+            f"{AUTOCAST_VARIABLE}={name}: PyTorch's gradients of 3-D convolutions in it are wrong on the CPU: unset it."
+        )
     return getattr(torch, name)
 
 

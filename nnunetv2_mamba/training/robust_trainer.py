@@ -50,7 +50,7 @@ class RobustTrainer(LesionReportMixin, CostMixin, SafeCheckpointMixin, nnUNetTra
         self.num_epochs = quick_run.epochs or self.num_epochs
         self.num_iterations_per_epoch = quick_run.iterations or self.num_iterations_per_epoch
         self.num_val_iterations_per_epoch = quick_run.val_iterations or self.num_val_iterations_per_epoch
-        self._autocast_dtype = autocast_dtype(self.device)
+        self._autocast_dtype = autocast_dtype(self.device, len(self.configuration_manager.patch_size))
         super().initialize()
         if self._autocast_dtype is not None:
             # bfloat16 has the range of float32: nothing to scale.

@@ -37,6 +37,29 @@ def test_batch_norm_sees_each_batch_once(form):
     assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
 
 
+class Synchronised(nn.SyncBatchNorm):
+    """As nnU-Net's on several GPUs: torch.compile gives up on it. What one process computes is plain batch norm."""
+
+    @torch.compiler.disable
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps
+        )
+
+
+def test_so_it_does_where_torch_compile_gives_up_on_the_norm():
+    results = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        norm, x = Synchronised(3), torch.randn(5, 3, requires_grad=True)
+        module = nn.Sequential(nn.Linear(3, 3), norm)
+        step = partial(checkpointed, module, enabled=True)
+        for _ in range(2):
+            (torch.compile(step, backend="eager") if compiled else step)(x).square().sum().backward()
+        results.append([x.grad, *(parameter.grad for parameter in module.parameters()), *module.buffers()])
+    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
+
+
 def test_a_function_without_a_module_is_called_twice_too():
     calls = []
 

@@ -16,6 +16,14 @@ def test_is_torchs_wherever_that_runs():
     torch.testing.assert_close(norm(x), F.instance_norm(x, weight=norm.weight, bias=norm.bias))
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_an_offset_costs_no_digits(layout):
+    x = (torch.randn(2, 16, 24, 24, dtype=torch.float64) + 100).float()
+    expected = F.instance_norm(x.double())
+    error = (InstanceNorm(16)(x.contiguous(memory_format=layout)) - expected).abs().max()
+    assert error < 1e-3
+
+
 def test_single_position_becomes_zero():
     assert torch.equal(instance_normalise(torch.randn(1, 3, 1, 1)), torch.zeros(1, 3, 1, 1))
 

@@ -41,7 +41,7 @@ class Published(nn.Module):
 
         return [
             (self.attention.weight, rfac.attention.T.flatten().view_as(self.attention.weight)),
-            (self.features.weight, rfac.kernels.transpose(0, 1).flatten(0, 1)),
+            (self.features.weight, by_channel(rfac.kernels)),
             (self.feature_norm.weight, by_channel(rfac.feature_norm.weight)),
             (self.feature_norm.bias, by_channel(rfac.feature_norm.bias)),
             (self.conv.weight, rfac.weight.permute(2, 1, 0).reshape(self.conv.weight.shape)),
@@ -113,6 +113,22 @@ def test_averages_of_the_batches_are_those_of_the_published_form(conv_op):
         own = getattr(rfac.feature_norm, name).view(rfac.taps, -1).T.flatten()
         torch.testing.assert_close(own, getattr(published.feature_norm, name))
         torch.testing.assert_close(getattr(rfac.norm, name), getattr(published.norm, name))
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_a_norm_that_is_frozen_or_averages_all_batches_is_that_of_torch(momentum, monkeypatch):
+    results = []
+    for all_at_once in (False, True):
+        monkeypatch.setattr(RFAC, "_one_tap_at_a_time", lambda *_, all_at_once=all_at_once: not all_at_once)
+        rfac = make_rfac(nn.Conv2d)
+        rfac.feature_norm.momentum = momentum
+        torch.manual_seed(1)
+        for _ in range(3):
+            rfac(torch.randn(2, 5, 6, 6, dtype=torch.float64))
+        rfac.feature_norm.eval()
+        results.append([rfac(torch.randn(2, 5, 6, 6, dtype=torch.float64)), *rfac.feature_norm.buffers()])
+    for own, torchs in zip(*results, strict=True):
+        torch.testing.assert_close(own, torchs)
 
 
 @both_dimensions

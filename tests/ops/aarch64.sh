@@ -15,6 +15,8 @@ unpack_python() {
     apt-cache depends --recurse --no-{recommends,suggests,conflicts,breaks,replaces,enhances} "$python:arm64" \
         libgomp1:arm64 libstdc++6:arm64 | grep '^[a-z].*:arm64$' | sort -u | xargs apt-get download
     for package in *.deb; do dpkg -x "$package" "$folder/root"; done
+    # Newer releases have the loader in /usr/lib only, and /lib as a link that no package holds.
+    [ -e "$folder/root/lib" ] || ln -s usr/lib "$folder/root/lib"
 }
 
 install_packages() {

@@ -16,6 +16,7 @@ import kernels_alone  # noqa: F401
 from llvmlite import binding
 from numba import float32, intp, njit
 
+from nnunetv2_mamba.ops.convolution.numba_convolution import _filtered
 from nnunetv2_mamba.ops.cpu.lanes import LANES
 from nnunetv2_mamba.ops.scan.numba_backward import _decay, _recompute, _reverse
 from nnunetv2_mamba.ops.scan.numba_forward import _advance
@@ -27,6 +28,7 @@ FUNCTIONS = {
     _decay: (ROWS, ROWS, intp, intp, intp),
     _recompute: (ROWS, ROWS, intp, intp, NUMBERS, intp, ROWS),
     _reverse: (ROWS, ROWS, intp, intp, NUMBERS, intp, ROWS, ROWS, ROWS),
+    _filtered: (ROWS, ROWS, ROWS, intp, intp),
 }
 
 

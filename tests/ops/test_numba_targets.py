@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(
     not hasattr(binding, "create_pass_builder"), reason="this llvmlite cannot optimise for another CPU than its own"
 )
 
-PRODUCTS_AND_SUMS = {"_advance": 4 * 7, "_decay": 2 * 5, "_recompute": 2, "_reverse": 8}
+PRODUCTS_AND_SUMS = {"_advance": 4 * 7, "_decay": 2 * 5, "_recompute": 2, "_reverse": 8, "_filtered": 1}
 """Multiply-adds on lanes in one turn of the loop; five of them are in each exp2."""
 
 REGISTER = 4

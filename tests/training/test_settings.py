@@ -58,20 +58,32 @@ def test_anything_but_a_positive_integer_is_refused(monkeypatch, variable, text)
 def test_a_dtype_that_autocast_does_not_offer_is_refused(monkeypatch, text):
     monkeypatch.setenv(AUTOCAST, text)
     with pytest.raises(ValueError, match=f"^{AUTOCAST}={text} is neither float16 nor bfloat16: set one or unset it"):
-        autocast_dtype(torch.device("cpu"))
+        autocast_dtype(torch.device("cpu"), 2)
 
 
 def test_a_device_without_autocast_is_refused(monkeypatch):
     monkeypatch.setenv(AUTOCAST, "bfloat16")
     with pytest.raises(ValueError, match=r"^NNUNETV2_MAMBA_AUTOCAST=bfloat16 has no effect on mps: unset it, or use"):
-        autocast_dtype(torch.device("mps"))
+        autocast_dtype(torch.device("mps"), 2)
 
 
 def test_a_gpu_without_bfloat16_is_refused_by_its_name(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Old GPU")
     monkeypatch.setenv(AUTOCAST, "float16")
-    assert autocast_dtype(torch.device("cuda")) is torch.float16
+    assert autocast_dtype(torch.device("cuda"), 2) is torch.float16
     monkeypatch.setenv(AUTOCAST, "bfloat16")
     with pytest.raises(ValueError, match=r"^Old GPU has no bfloat16: unset NNUNETV2_MAMBA_AUTOCAST=bfloat16\.$"):
-        autocast_dtype(torch.device("cuda"))
+        autocast_dtype(torch.device("cuda"), 2)
+
+
+def test_bfloat16_of_volumes_is_refused_on_the_cpu(monkeypatch):
+    """PyTorch 2.15 leaves parts of the gradients of 3-D convolutions unwritten there."""
+    monkeypatch.setenv(AUTOCAST, "bfloat16")
+    assert autocast_dtype(torch.device("cpu"), 2) is torch.bfloat16
+    with pytest.raises(
+        ValueError, match=r"^NNUNETV2_MAMBA_AUTOCAST=bfloat16: .*3-D.* are wrong on the CPU: unset it\.$"
+    ):
+        autocast_dtype(torch.device("cpu"), 3)
+    monkeypatch.setenv(AUTOCAST, "float16")
+    assert autocast_dtype(torch.device("cpu"), 3) is torch.float16

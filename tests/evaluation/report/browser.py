@@ -73,6 +73,13 @@ class Browser:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
+    def becomes_true(self, expression: str, seconds: float = 10) -> bool:
+        """Whether an expression is true soon: some events come after the call that causes them."""
+        end = time.monotonic() + seconds
+        while not (true := self.value(expression)) and time.monotonic() < end:
+            time.sleep(0.02)
+        return true
+
     def click(self, selector: str) -> None:
         place = f"document.querySelector({json.dumps(selector)})"
         self.value(f"{place}.scrollIntoView({{block: 'center', behavior: 'instant'}})")

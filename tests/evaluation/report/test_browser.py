@@ -104,7 +104,7 @@ def test_a_click_enlarges_a_picture_and_escape_closes_it(browser, page):
     assert browser.value("document.getElementById('enlarged-title').textContent").startswith("case_")
     browser.press("Escape", 27)
     assert not browser.value("document.getElementById('enlarged').open")
-    assert browser.value(f"document.activeElement === document.querySelector('{SHOWN}')")
+    assert browser.becomes_true(f"document.activeElement === document.querySelector('{SHOWN}')")
 
 
 def test_keys_are_enough(browser, page):
@@ -119,7 +119,7 @@ def test_keys_are_enough(browser, page):
     browser.press("ArrowRight", 39)
     browser.press("Escape", 27)
     assert not browser.value("document.getElementById('enlarged').open")
-    assert browser.value(f"document.activeElement === document.querySelectorAll('{SHOWN}')[1]")
+    assert browser.becomes_true(f"document.activeElement === document.querySelectorAll('{SHOWN}')[1]")
 
 
 def test_outlines_can_be_switched_off(browser, page):
