@@ -157,5 +157,5 @@ def tables(results: dict[str, Any]) -> list[Table]:
 def _shares_table(name: str, trainers: dict[str, Any]) -> Table:
     profiled = {trainer: row for trainer, row in trainers.items() if "shares" in row}
     rows = [("operations", *profiled)]
-    rows += [(kind, *(f"{row['shares'][kind]:.0%}" for row in profiled.values())) for kind in [*KINDS, REST]]
+    rows += [(kind, *(f"{row['shares'].get(kind, 0):.0%}" for row in profiled.values())) for kind in [*KINDS, REST]]
     return Table(f"{name}: where a step's time goes", rows)
