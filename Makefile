@@ -5,13 +5,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 BIN := .venv/bin
+# Processes that share the tests out among them, a file to one at a time; two keep two cores busy.
+WORKERS ?= 2
 .PHONY: demo test lint parity
 
 demo: .venv/installed-test
 	$(BIN)/nnUNetv2_mamba demo
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

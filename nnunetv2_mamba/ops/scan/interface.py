@@ -30,8 +30,8 @@ def selective_scan(
     """Selective scan (S6) along a sequence, a drop-in for mamba_ssm's function of that meaning.
 
     h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t and y_t = <C_t, h_t> + D u_t, times SiLU(z_t) where z is given.
-    Computed in float32 (float64 where an input is) whatever autocast is in force. Gradients of gradients are available
-    from the backend ``"reference"`` only.
+    Computed in float32 (float64 where an input is) whatever autocast is in force. Gradients of gradients and
+    forward-mode derivatives are available from the backend ``"reference"`` only.
     Source: Mamba, arXiv 2312.00752, algorithm 2.
 
     Args:
