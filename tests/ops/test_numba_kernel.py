@@ -10,7 +10,7 @@ from numba.core.codegen import get_host_cpu_features
 
 CHECK = """
 import torch
-from nnunetv2_mamba.ops import selective_scan
+from nnunetv2_mamba.ops import causal_conv1d, selective_scan
 from nnunetv2_mamba.ops.scan.cpu import NumbaBackend
 from nnunetv2_mamba.ops.cpu.lanes import LANES
 torch.manual_seed(0)
@@ -21,7 +21,9 @@ for backend in ("reference", "numba"):
     y = selective_scan(*leaves, delta_softplus=True, backend=backend)
     results.append([y, *torch.autograd.grad(y.square().sum(), leaves)])
 contiguous = max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(*results))
-print(LANES, NumbaBackend().self_check("cpu"), contiguous)
+extremes = torch.tensor([-3e37, -1e4, 1e4, float("inf")]).expand(1, 1, 4)
+silu = causal_conv1d(extremes, torch.ones(1, 1), activation="silu", backend="numba")
+print(LANES, NumbaBackend().self_check("cpu"), contiguous, 0.0 if torch.equal(silu, extremes.clamp(min=0)) else 1.0)
 """
 AVX2 = "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+movbe"
 ANNOUNCEMENT = "compiling for this CPU"
