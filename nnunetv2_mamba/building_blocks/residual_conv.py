@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 from dynamic_network_architectures.building_blocks.helper import get_matching_pool_op
 from dynamic_network_architectures.building_blocks.residual import BasicBlockD
@@ -10,6 +11,14 @@ from torch import Tensor, nn
 
 from nnunetv2_mamba.building_blocks.instance_norm import InstanceNorm
 from nnunetv2_mamba.building_blocks.precision import at_least_float32
+
+PUBLISHED: dict[str, Any] = {
+    "conv_bias": True,
+    "norm_op": InstanceNorm,
+    "nonlin": nn.LeakyReLU,
+    "nonlin_kwargs": {"inplace": True},
+}
+"""What the convolutions of Taming Mambas' networks have; the slope is PyTorch's, 0.01."""
 
 
 class ConvStem(ConvDropoutNormReLU):
@@ -31,10 +40,7 @@ class ConvStem(ConvDropoutNormReLU):
             channels,
             tuple(kernel_size),
             1,
-            conv_bias=True,
-            norm_op=InstanceNorm,
-            nonlin=nn.LeakyReLU,
-            nonlin_kwargs={"inplace": True},
+            **PUBLISHED,
         )
 
     def compute_conv_feature_map_size(self, tokens: int) -> int:
@@ -89,10 +95,7 @@ class ResidualConvBlock(BasicBlockD):
             channels,
             tuple(kernel_size),
             tuple(stride),
-            conv_bias=True,
-            norm_op=InstanceNorm,
-            nonlin=nn.LeakyReLU,
-            nonlin_kwargs={"inplace": True},
+            **PUBLISHED,
         )
         self.channels = channels
         if prod(stride) > 1:
