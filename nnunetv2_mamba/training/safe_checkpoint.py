@@ -2,26 +2,33 @@
 
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunetv2_mamba.files import remove_abandoned, written_aside
 from nnunetv2_mamba.training.checkpoint import STOCK_KEYS, require_checkpoint
+from nnunetv2_mamba.training.training_lock import TrainingLock
 
 LATEST = "checkpoint_latest.pth"
+FINAL = "checkpoint_final.pth"
+
+EXTRAS_KEY = "nnunetv2_mamba"
+"""Entry of a checkpoint's ``optimizer_state`` that holds what subclasses add."""
 
 
 class SafeCheckpointMixin(nnUNetTrainer):
     """Goes in front of any trainer of nnU-Net: `class MyTrainer(SafeCheckpointMixin, nnUNetTrainerDA5)`.
 
     A file is written aside and renamed when it is whole: under its name there is the old checkpoint or the new one,
-    never a part. The file aside has one name in each folder, so the next checkpoint clears what a killed one left.
+    never a part. The file aside has a name of its own in each process, and what killed processes left is removed by the
+    next checkpoint. Only one process at a time trains in a folder, as far as the file system knows locks; where it does
+    not, two write the same checkpoints in turn, and neither fails.
 
     Attributes:
         checkpoint_minutes: checkpoint_latest.pth is also written after the first epoch that ends this long after the
@@ -33,6 +40,7 @@ class SafeCheckpointMixin(nnUNetTrainer):
     current_epoch: int
     save_every: int
     _latest_written: float | None = None
+    _lock: TrainingLock | None = None
 
     def checkpoint_extras(self) -> dict[str, Any]:
         """Further entries of a checkpoint; asked on rank 0 alone, so nothing in here may wait for other ranks."""
@@ -45,26 +53,46 @@ class SafeCheckpointMixin(nnUNetTrainer):
             checkpoint: the entries that are not nnU-Net's, tensors on the CPU; empty where no trainer added any.
         """
 
+    def run_training(self) -> None:
+        """Train, unless another process trains the same fold.
+
+        Raises:
+            TrainingRunningError: another process does; nothing was written.
+        """
+        if self.local_rank == 0 and self._lock is None:
+            # Kept for the validation that follows the training: it ends with the trainer or the process.
+            self._lock = TrainingLock(Path(self.output_folder))
+        super().run_training()
+
     def save_checkpoint(self, filename: str) -> None:
         """Write a checkpoint, or nothing where nnU-Net writes nothing: on other ranks, or when checkpoints are off."""
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)
             return
-        stock, whole = (Path(filename).with_name(f"checkpoint_{state}.partial") for state in ("stock", "whole"))
-        try:
-            super().save_checkpoint(str(stock))
-            if extras := self.checkpoint_extras():
-                _write_with(extras, stock, whole)
-            else:
-                stock.replace(whole)
-            _flush(whole)
-            whole.replace(filename)
-        finally:
-            for file in (stock, whole):
-                file.unlink(missing_ok=True)
-        _flush_names(Path(filename).parent)
-        if Path(filename).name == LATEST:
+        path = Path(filename)
+        remove_abandoned(path.parent)
+        with self._extras_in_optimizer_state(), written_aside(path) as aside:
+            super().save_checkpoint(str(aside))
+            _flush(aside)
+        _flush_names(path.parent)
+        if path.name == LATEST:
             self._latest_written = monotonic()
+        if path.name == FINAL:
+            # nnU-Net removes it next, and fails if another training of this fold does so at the same moment.
+            path.with_name(LATEST).unlink(missing_ok=True)
+
+    @contextmanager
+    def _extras_in_optimizer_state(self) -> Iterator[None]:
+        """Have the optimizer's state hold `checkpoint_extras`: nnU-Net's writer itself takes no further entries."""
+        extras = self.checkpoint_extras()
+        if not extras:
+            yield
+            return
+        hook = self.optimizer.register_state_dict_post_hook(lambda _, state: {**state, EXTRAS_KEY: extras})
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Load a checkpoint file for ``--c`` or ``--val``.
@@ -77,8 +105,10 @@ class SafeCheckpointMixin(nnUNetTrainer):
             self.initialize()
         name = type(self).__name__
         checkpoint = require_checkpoint(filename_or_checkpoint, name, self.network, self.optimizer)
+        # Earlier versions had the extras among nnU-Net's own entries.
+        extras = {key: value for key, value in checkpoint.items() if key not in STOCK_KEYS}
         # Copied, so that nothing keeps the file mapped: Windows could then not replace it by the next checkpoint.
-        extras = {key: deepcopy(value) for key, value in checkpoint.items() if key not in STOCK_KEYS}
+        extras = deepcopy(extras | checkpoint["optimizer_state"].get(EXTRAS_KEY, {}))
         del checkpoint
         super().load_checkpoint(filename_or_checkpoint)
         self.load_checkpoint_extras(extras)
@@ -114,12 +144,6 @@ class SafeCheckpointMixin(nnUNetTrainer):
 
     def _latest_is_old(self) -> bool:
         return self._latest_written is None or monotonic() - self._latest_written >= 60 * self.checkpoint_minutes
-
-
-def _write_with(extras: Mapping[str, Any], stock: Path, whole: Path) -> None:
-    # nnU-Net's writer takes no further entries. Memory-mapped, the second writing needs no second copy of the weights.
-    checkpoint = torch.load(stock, map_location="cpu", mmap=True, weights_only=False)
-    torch.save({**checkpoint, **extras}, whole)
 
 
 def _flush(path: Path) -> None:

@@ -3,6 +3,7 @@
 Its functions run in processes forked from one that has imported torch and nnU-Net already.
 """
 
+import errno
 import json
 import os
 import signal
@@ -122,6 +123,17 @@ def train(root: Path, results: str, started: Connection) -> None:
     trainer.run_training()
 
 
+def train_without_locks(root: Path, results: str, started: Connection) -> None:
+    """Train on a file system that cannot lock files."""
+    import fcntl
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    fcntl.lockf = refuse
+    train(root, results, started)
+
+
 def die_while_saving(root: Path, results: str, _: Connection) -> None:
     """Save an old checkpoint, then die at every point of saving a new one, each time in a process of its own.
 
@@ -155,14 +167,10 @@ def die_while_saving(root: Path, results: str, _: Connection) -> None:
 def _deaths(size: int) -> dict[str, Callable[[], None]]:
     """Ways to die while a checkpoint of so many bytes is written; each is prepared by a call."""
     deaths = {}
-    for byte in range(0, size, size // 6):
-        write = partial(_die_at_byte, byte)
-        deaths[f"byte {byte} of nnU-Net's file"] = write
-        # It is read to be written again with what a subclass adds.
-        deaths[f"byte {byte} of the whole file"] = partial(_before, "open", 1, write)
+    for byte in range(0, size, size // 12):
+        deaths[f"byte {byte} of the file"] = partial(_die_at_byte, byte)
     deaths["renaming"] = partial(_before, "os.rename", 1, _die)
-    deaths["removing the first file aside"] = partial(_before, "os.remove", 1, _die)
-    deaths["removing the second file aside"] = partial(_before, "os.remove", 2, _die)
+    deaths["after renaming"] = partial(_before, "os.remove", 1, _die)
     return deaths
 
 
@@ -180,11 +188,11 @@ def _die_at_byte(number: int) -> None:
 
 
 def _before(event: str, number: int, act: Callable[[], None]) -> None:
-    """Act just before something is done for the n-th time to a file that is not whole yet."""
+    """Act just before something is done for the n-th time to a file that this process writes aside."""
     left = count(number - 1, -1)
 
     def watch(name: str, arguments: tuple) -> None:
-        if name == event and str(arguments[0]).endswith(".partial") and next(left) == 0:
+        if name == event and str(arguments[0]).endswith(f"-{os.getpid()}.partial") and next(left) == 0:
             act()
 
     sys.addaudithook(watch)

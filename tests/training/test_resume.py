@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from nnunetv2_mamba.training.safe_checkpoint import EXTRAS_KEY
 from tests.training import resumable
 from tests.training.conftest import Start
 
@@ -108,7 +109,7 @@ def assert_ended_alike(root: Path) -> None:
         assert_same(load(whole / name), load(killed / name), name)
     final = load(killed / "checkpoint_final.pth")
     assert final["current_epoch"] == resumable.EPOCHS
-    assert final["curriculum"]
+    assert final["optimizer_state"][EXTRAS_KEY]["curriculum"]
 
 
 def test_no_death_while_saving_leaves_half_a_checkpoint(root, start):
@@ -118,8 +119,35 @@ def test_no_death_while_saving_leaves_half_a_checkpoint(root, start):
     report = json.loads((root / "deaths.json").read_text())
     deaths = report["deaths"]
     assert all(death["died"] for death in deaths), deaths
-    last = {death["death"]: death["content"] for death in deaths if "removing" in death["death"]}
-    assert {death["content"] for death in deaths if death["death"] not in last} == {"old"}, deaths
-    assert set(last.values()) == {"new"}
+    content = {death["death"]: death["content"] for death in deaths}
+    assert content.pop("after renaming") == "new"
+    assert set(content.values()) == {"old"}, deaths
     # What the dead left aside is gone with the next checkpoint.
-    assert [name for name in report["names"] if name.startswith("checkpoint")] == ["checkpoint_latest.pth"]
+    assert [name for name in report["names"] if "checkpoint" in name] == ["checkpoint_latest.pth"]
+
+
+def test_a_second_training_of_a_fold_is_refused_and_the_first_goes_on(root, start):
+    process, epochs = start(resumable.train, root, "twice")
+    assert next_epoch(epochs) is not None
+    second, _ = start(resumable.train, root, "twice")
+    second.join(PATIENCE)
+    assert second.exitcode == 1
+    said = (root / "twice.txt").read_text()
+    assert f"TrainingRunningError: another training of this fold is running, process {process.pid} on " in said
+    process.join(PATIENCE)
+    assert process.exitcode == 0, said[-3000:]
+    assert_ends_whole(root, "twice")
+
+
+def test_two_trainings_of_a_fold_survive_each_other_where_nothing_can_be_locked(root, start):
+    both = [start(resumable.train_without_locks, root, "both") for _ in range(2)]
+    for process, _ in both:
+        process.join(PATIENCE)
+    assert [process.exitcode for process, _ in both] == [0, 0], (root / "both.txt").read_text()[-3000:]
+    assert_ends_whole(root, "both")
+
+
+def assert_ends_whole(root: Path, results: str) -> None:
+    assert load(fold(root, results) / "checkpoint_final.pth")["current_epoch"] == resumable.EPOCHS
+    left = {path.name for path in fold(root, results).iterdir() if "checkpoint" in path.name}
+    assert left == {"checkpoint_best.pth", "checkpoint_final.pth"}

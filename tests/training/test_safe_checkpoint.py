@@ -1,6 +1,9 @@
 """Checkpoints are replaced as a whole, hold what a subclass adds, and are written when the time has come."""
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +13,11 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 
+from nnunetv2_mamba import files
 from nnunetv2_mamba.training import safe_checkpoint
 from nnunetv2_mamba.training.epoch_log import log_epoch_value
 from nnunetv2_mamba.training.robust_trainer import RobustTrainer
-from nnunetv2_mamba.training.safe_checkpoint import SafeCheckpointMixin
+from nnunetv2_mamba.training.safe_checkpoint import EXTRAS_KEY, SafeCheckpointMixin
 
 
 class TinyNetwork(nn.Module):
@@ -95,7 +99,7 @@ def test_extras_come_back_and_share_no_memory_with_the_file(make, path):
     trainer.counts = torch.tensor([1.0, 2.0, 3.0])
     trainer.current_epoch = 7
     trainer.save_checkpoint(str(path))
-    assert load(path)["counter"]["name"] == "counter"
+    assert load(path)["optimizer_state"][EXTRAS_KEY]["counter"]["name"] == "counter"
 
     resumed = make()
     resumed.load_checkpoint(str(path))
@@ -114,6 +118,33 @@ def test_a_checkpoint_from_before_the_extras_is_loaded_too(make, path):
     assert resumed.counts is Counter.counts
 
 
+def test_extras_of_earlier_versions_are_loaded(make, path):
+    """They lay among nnU-Net's own entries."""
+    trainer = make(SafeTrainer)
+    trainer.save_checkpoint(str(path))
+    extras = {"counter": {"counts": torch.ones(3), "name": "counter"}}
+    torch.save(load(path) | extras | {"trainer_name": "CountingTrainer"}, path)
+    resumed = make()
+    resumed.load_checkpoint(str(path))
+    assert resumed.counts.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_nnunet_itself_goes_on_from_a_checkpoint_with_extras(make, path):
+    trainer = make()
+    trainer.save_checkpoint(str(path))
+    stock = make(TinyTrainer)
+    stock.load_checkpoint(str(path))
+    assert stock.optimizer.state_dict().keys() == {"state", "param_groups"}
+    assert trainer.optimizer.state_dict().keys() == {"state", "param_groups"}
+
+
+def test_a_checkpoint_is_written_once(make, path, monkeypatch):
+    written, save = [], torch.save
+    monkeypatch.setattr(torch, "save", lambda content, file: (written.append(file), save(content, file)))
+    make().save_checkpoint(str(path))
+    assert len(written) == 1
+
+
 def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(make, path, monkeypatch):
     trainer = make()
     trainer.save_checkpoint(str(path))
@@ -130,11 +161,27 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(make, path, monk
     assert path.read_bytes() == before
 
 
-def test_what_a_killed_process_left_aside_is_cleared_by_the_next_checkpoint(make, path):
-    for name in ("checkpoint_stock.partial", "checkpoint_whole.partial"):
-        path.with_name(name).write_bytes(b"half")
+def test_what_a_killed_process_left_aside_is_removed_by_the_next_checkpoint(make, path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        dead.wait()
+    path.with_name(f".{path.name}.{files._HOST}-{dead.pid}.partial").write_bytes(b"half")
     make().save_checkpoint(str(path.with_name("checkpoint_best.pth")))
     assert [file.name for file in path.parent.iterdir()] == ["checkpoint_best.pth"]
+
+
+def test_a_file_that_another_process_is_writing_stays(make, path):
+    other = path.with_name(f".{path.name}.{files._HOST}-{os.getppid()}.partial")
+    other.write_bytes(b"half")
+    make().save_checkpoint(str(path))
+    assert {file.name for file in path.parent.iterdir()} == {path.name, other.name}
+
+
+def test_the_final_checkpoint_takes_the_latest_with_it(make, path):
+    """nnU-Net looks for the latest before it removes it, and fails where another training was faster."""
+    trainer = make()
+    trainer.save_checkpoint(str(path))
+    trainer.save_checkpoint(str(path.with_name("checkpoint_final.pth")))
+    assert [file.name for file in path.parent.iterdir()] == ["checkpoint_final.pth"]
 
 
 @pytest.mark.parametrize("attribute", ["disable_checkpointing", "local_rank"])

@@ -13,6 +13,7 @@ from nnunetv2_mamba.training.curriculum import Curriculum, CurriculumMixin
 from nnunetv2_mamba.training.curriculum.lesion_sizes import CACHE, CurriculumError
 from nnunetv2_mamba.training.curriculum.progress import CURVES, LOSSES, PACING, SAMPLE_SIZE, WEIGHTS
 from nnunetv2_mamba.training.robust_trainer import RobustTrainer
+from nnunetv2_mamba.training.safe_checkpoint import EXTRAS_KEY
 from nnunetv2_mamba.training.trainers import nnUNetTrainerCurriculum, nnUNetTrainerS3Mamba
 from tests.training.curriculum.conftest import RADII, blob, save_case
 
@@ -151,7 +152,7 @@ def test_any_trainer_gains_it_by_one_base_class(make_trainer):
     trainer.run_training()
     assert trainer.measurer.visits.any()
     checkpoint = torch.load(Path(trainer.output_folder, "checkpoint_final.pth"), weights_only=False)
-    assert checkpoint["curriculum"].keys() == set(TRAINING)
+    assert checkpoint["optimizer_state"][EXTRAS_KEY]["curriculum"].keys() == set(TRAINING)
 
 
 def test_validation_uses_the_stock_loss(make_trainer):

@@ -1,0 +1,89 @@
+"""A lock on the folder of a fold, so that a job that was submitted twice does not train the same fold twice."""
+
+import errno
+import json
+import os
+import socket
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+from weakref import finalize
+
+if sys.platform != "win32":
+    import fcntl
+
+LOCK_FILE = "training.lock"
+
+
+class TrainingRunningError(RuntimeError):
+    """Another process trains this fold; the message says which one and what to do."""
+
+
+class TrainingLock:
+    """A lock that one process holds on a folder until it ends, however it ends.
+
+    The operating system keeps the lock, so a process that was killed leaves none behind, and neither do the processes
+    that it has started. The file only names the owner. Where a file system knows no locks, and on Windows,
+    nobody is stopped.
+
+    Args:
+        folder: of a fold; made if need be.
+
+    Raises:
+        TrainingRunningError: another process holds the lock.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if sys.platform == "win32":
+            return
+        path = folder / LOCK_FILE
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Not "w": the file still names the owner while it is not ours.
+            file = path.open("a+b")
+        except OSError:
+            return
+        try:
+            # Unlike flock's, these locks are not inherited by the workers of the data loaders, which may outlive us.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = _owner(file)
+            file.close()
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise TrainingRunningError(
+                    f"another training of this fold is running, {owner}, and writes into {folder}: wait until it has "
+                    "ended and go on with --c, stop it, or train another fold."
+                ) from None
+            path.unlink(missing_ok=True)
+            return
+        _name_owner(file)
+        finalize(self, _release, file, path, os.getpid())
+
+
+def _name_owner(file: BinaryIO) -> None:
+    owner = {
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "since": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    file.truncate(0)
+    file.write(json.dumps(owner).encode() + b"\n")
+    file.flush()
+
+
+def _owner(file: BinaryIO) -> str:
+    try:
+        file.seek(0)
+        owner = json.loads(file.read())
+        return f"process {owner['process']} on {owner['host']} since {owner['since']}"
+    # The owner has not written its name yet, or somebody else has written to the file.
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"the owner of {LOCK_FILE}"
+
+
+def _release(file: BinaryIO, path: Path, process: int) -> None:
+    # A forked process has this finalizer too, and not the lock.
+    if os.getpid() == process:
+        path.unlink(missing_ok=True)
+    file.close()
