@@ -161,6 +161,9 @@ class Plan:
         default=None,
         metadata=option("stages that need less memory and more time in training; 0 is the finest", nargs="+"),
     )
+    batch_size: int | None = field(
+        default=None, metadata=option("samples in a training step; as nnU-Net planned unless given", metavar="N")
+    )
 
     def run(self) -> int:
         """Write the plans file and print the training command that uses it."""
@@ -168,7 +171,13 @@ class Plan:
 
         try:
             path = derive_plans_file(
-                self.dataset, self.source, self.network, self.configurations, self.name, self.checkpointed_stages
+                self.dataset,
+                self.source,
+                self.network,
+                self.configurations,
+                self.name,
+                self.checkpointed_stages,
+                self.batch_size,
             )
         except (OSError, RuntimeError, ValueError) as error:
             raise SystemExit(f"{PROGRAM} plan: {error}") from error

@@ -19,6 +19,7 @@ def derive_plans(
     configurations: Collection[str] | None = None,
     plans_name: str | None = None,
     checkpointed_stages: Sequence[int] | None = None,
+    batch_size: int | None = None,
 ) -> dict[str, Any]:
     """Plans that train `network`, equal to the given ones in everything else, ``data_identifier`` included.
 
@@ -29,12 +30,15 @@ def derive_plans(
         plans_name: name of the new plans, by default the old one and the network's, such as ``nnUNetPlans_S3Mamba``.
         checkpointed_stages: stages of the network, 0 the finest, that training computes twice instead of keeping them
             in memory.
+        batch_size: samples in a training step of these configurations, None for those that nnU-Net planned.
 
     Raises:
-        ValueError: unknown network or configuration, a configuration that has no architecture or already another
-            network of ours, one with so few stages that the stock trainer cannot apply its deep supervision, or one
-            without a stage that is to be checkpointed.
+        ValueError: batch_size below 1, unknown network or configuration, a configuration that has no architecture or
+            already another network of ours, one with so few stages that the stock trainer cannot apply its deep
+            supervision, or one without a stage that is to be checkpointed.
     """
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"a batch size of {batch_size} is not possible: give 1 or more.")
     derived = deepcopy(dict(plans))
     entries = derived["configurations"]
     chosen = set(entries if configurations is None else configurations)
@@ -47,6 +51,9 @@ def derive_plans(
         entry["architecture"] = _replaced(planned[name], network, name) if name in chosen else kept
         if checkpointed_stages is not None and name in chosen:
             entry["architecture"]["arch_kwargs"] = _checkpointed(entry["architecture"], checkpointed_stages, name)
+        # Written out for all: a configuration that inherits keeps what it had.
+        if batch_size is not None and "batch_size" in planned[name]:
+            entry["batch_size"] = batch_size if name in chosen else planned[name]["batch_size"]
     derived["plans_name"] = plans_name or f"{plans['plans_name']}_{network}"
     return derived
 
@@ -58,6 +65,7 @@ def derive_plans_file(
     configurations: Collection[str] | None = None,
     plans_name: str | None = None,
     checkpointed_stages: Sequence[int] | None = None,
+    batch_size: int | None = None,
 ) -> Path:
     """Write derived plans beside their source, in the dataset's folder of nnUNet_preprocessed.
 
@@ -68,6 +76,7 @@ def derive_plans_file(
         configurations: as in `derive_plans`.
         plans_name: as in `derive_plans`.
         checkpointed_stages: as in `derive_plans`.
+        batch_size: as in `derive_plans`.
 
     Returns:
         The file; ``-p`` takes its name without ``.json``. A file that is there with this very content is left alone.
@@ -82,7 +91,8 @@ def derive_plans_file(
     source = folder / f"{source_plans}.json"
     if not source.is_file():
         raise FileNotFoundError(f"{source} does not exist: run nnUNetv2_plan_and_preprocess for the dataset first.")
-    derived = derive_plans(json.loads(source.read_text()), network, configurations, plans_name, checkpointed_stages)
+    plans = json.loads(source.read_text())
+    derived = derive_plans(plans, network, configurations, plans_name, checkpointed_stages, batch_size)
     target = folder / f"{derived['plans_name']}.json"
     if target.exists():
         if json.loads(target.read_text()) == derived:

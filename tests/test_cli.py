@@ -154,10 +154,10 @@ def test_plan_hands_its_options_over(monkeypatch, capsys):
 
     monkeypatch.setattr("nnunetv2_mamba.plans.derive.derive_plans_file", derive)
     assert cli.main(["plan", "-d", "7", "--network", "VMUNet", "-c", "2d"]) == 0
-    assert cli.main(["plan", "-d", "7", "--name", "Lean", "--checkpointed-stages", "0", "1"]) == 0
+    assert cli.main(["plan", "-d", "7", "--name", "Lean", "--checkpointed-stages", "0", "1", "--batch-size", "6"]) == 0
     assert seen == [
-        ("7", "nnUNetPlans", "VMUNet", ["2d"], None, None),
-        ("7", "nnUNetPlans", "S3Mamba", None, "Lean", [0, 1]),
+        ("7", "nnUNetPlans", "VMUNet", ["2d"], None, None, None),
+        ("7", "nnUNetPlans", "S3Mamba", None, "Lean", [0, 1], 6),
     ]
     assert "nnUNetv2_train 7 CONFIGURATION FOLD -p nnUNetPlans_VMUNet" in capsys.readouterr().out
 

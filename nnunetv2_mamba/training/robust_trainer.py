@@ -1,5 +1,8 @@
 """The stock trainer, made safe to leave running for days; what it trains stays nnU-Net's."""
 
+from contextlib import AbstractContextManager
+from pathlib import Path
+
 import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -12,6 +15,7 @@ from nnunetv2_mamba.training.epoch_log import forget_current_epoch, log_epoch_va
 from nnunetv2_mamba.training.finite import require_finite
 from nnunetv2_mamba.training.gradient_guard import GradientGuard, TrainingDivergedError
 from nnunetv2_mamba.training.lesion_report import LesionReportMixin
+from nnunetv2_mamba.training.out_of_memory import describe_need, out_of_memory_explained
 from nnunetv2_mamba.training.safe_checkpoint import LATEST, SafeCheckpointMixin
 from nnunetv2_mamba.training.settings import AUTOCAST_VARIABLE, QuickRun
 
@@ -34,6 +38,7 @@ class RobustTrainer(LesionReportMixin, CostMixin, SafeCheckpointMixin, nnUNetTra
     max_grad_norm: float | None = None
     max_skipped_steps: int = 25
 
+    batch_size: int
     num_epochs: int
     num_iterations_per_epoch: int
     num_val_iterations_per_epoch: int
@@ -69,9 +74,10 @@ class RobustTrainer(LesionReportMixin, CostMixin, SafeCheckpointMixin, nnUNetTra
             ValueError: a case of the batch has NaN or infinite values.
             TrainingDivergedError: as many steps in a row as are allowed were not finite; the state before them has been
                 saved.
+            TrainingOutOfMemoryError: the memory does not suffice; checkpoints stay as they are.
         """
         require_finite(batch)
-        with self.gradient_guard.step(), autocast_in(self._autocast_dtype, self.device):
+        with self._memory_explained(), self.gradient_guard.step(), autocast_in(self._autocast_dtype, self.device):
             result = super().train_step(batch)
         if self.gradient_guard.in_a_row >= self.max_skipped_steps:
             self._stop()
@@ -82,9 +88,10 @@ class RobustTrainer(LesionReportMixin, CostMixin, SafeCheckpointMixin, nnUNetTra
 
         Raises:
             ValueError: a case of the batch has NaN or infinite values.
+            TrainingOutOfMemoryError: the memory does not suffice; checkpoints stay as they are.
         """
         require_finite(batch)
-        with autocast_in(self._autocast_dtype, self.device):
+        with self._memory_explained(), autocast_in(self._autocast_dtype, self.device):
             return super().validation_step(batch)
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
@@ -101,6 +108,20 @@ class RobustTrainer(LesionReportMixin, CostMixin, SafeCheckpointMixin, nnUNetTra
             self.print_to_log_file(
                 f"{skipped} of {len(train_outputs)} training steps were skipped, their loss or gradient was not finite"
             )
+
+    def memory_remedies(self) -> list[str]:
+        """What makes a training step need less memory, best first, each the beginning of a sentence."""
+        smaller = self.batch_size // 2
+        return [f'train with "batch_size": {smaller} in a copy of the plans file'] if smaller else []
+
+    def _memory_explained(self) -> AbstractContextManager[None]:
+        return out_of_memory_explained(self._out_of_memory)
+
+    def _out_of_memory(self) -> str:
+        remedies = ", or ".join(self.memory_remedies()) or "use a GPU with more memory"
+        latest = Path(self.output_folder, LATEST)
+        kept = f"; {latest} is as it was, and --c goes on with it" if latest.is_file() else ""
+        return f"out of memory: {describe_need(self, bare_network(self.network))}: {remedies}{kept}."
 
     def _stop(self) -> None:
         steps, epoch = self.gradient_guard.in_a_row, self.current_epoch

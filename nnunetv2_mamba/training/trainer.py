@@ -2,20 +2,23 @@
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 from torch.optim import AdamW
 
 from nnunetv2_mamba import architectures
-from nnunetv2_mamba.plans.architecture import deep_supervision_scales, mamba_architecture
+from nnunetv2_mamba.plans.architecture import deep_supervision_scales, mamba_architecture, token_size
+from nnunetv2_mamba.training.lesions_below_token import warn_of_lesions_below_token
 from nnunetv2_mamba.training.optimizer import parameter_groups
 from nnunetv2_mamba.training.robust_trainer import RobustTrainer
 from nnunetv2_mamba.training.schedule import WarmupCosineSchedule
-from nnunetv2_mamba.training.settings import checkpointed_stages_from_environment
+from nnunetv2_mamba.training.settings import CHECKPOINTED_STAGES_VARIABLE, checkpointed_stages_from_environment
 
 CUDA = torch.device("cuda")
 
@@ -81,6 +84,23 @@ class MambaTrainer(RobustTrainer):
             deep_supervision=enable_deep_supervision,
         )
 
+    def memory_remedies(self) -> list[str]:
+        """What makes a training step need less memory: one more stage that is computed twice, then a smaller batch."""
+        configuration = self.configuration_manager
+        arch_kwargs = self._architecture(configuration)["arch_kwargs"]
+        stages, remedies = arch_kwargs.get("checkpointed_stages", ()), []
+        further = [stage for stage in range(len(arch_kwargs["features_per_stage"])) if stage not in stages]
+        if further:
+            more = ",".join(map(str, sorted((*stages, further[0]))))
+            remedies.append(f"set {CHECKPOINTED_STAGES_VARIABLE}={more}, which takes more time and changes no result")
+        if smaller := self.batch_size // 2:
+            remedies.append(
+                f"derive plans with a smaller batch, nnUNetv2_mamba plan -d {self.plans_manager.dataset_name} --from "
+                f"{self.plans_manager.plans_name} --network {self.network_name} --batch-size {smaller} --name NAME, "
+                "and train with -p NAME"
+            )
+        return remedies
+
     @classmethod
     def _architecture(cls, configuration_manager: ConfigurationManager) -> dict[str, Any]:
         arguments = {**cls.network_parts, **cls.network_overrides}
@@ -111,6 +131,29 @@ class MambaTrainer(RobustTrainer):
         if len(deep_supervision_scales(self._architecture(self.configuration_manager))) < 2:
             self.enable_deep_supervision = False
         super().initialize()
+
+    def get_tr_and_val_datasets(self) -> tuple[nnUNetBaseDataset, nnUNetBaseDataset]:
+        """The stock datasets, of which the first is remembered."""
+        datasets = super().get_tr_and_val_datasets()
+        self._training_cases = datasets[0]
+        return datasets
+
+    def on_train_start(self) -> None:
+        """Start as nnU-Net does, and say in the log how many lesions are smaller than one token."""
+        super().on_train_start()
+        if self.local_rank == 0 and (warning := self._warn_of_lesions_below_token()):
+            self.print_to_log_file(warning)
+
+    def _warn_of_lesions_below_token(self) -> str | None:
+        cases = self._training_cases
+        token = token_size(self._architecture(self.configuration_manager))
+        try:
+            return warn_of_lesions_below_token(
+                Path(cases.source_folder), cases.identifiers, self.dataset_json, token, self.network_name
+            )
+        # It is only a hint: whatever is odd about a segmentation must not keep anybody from training.
+        except Exception as error:
+            return f"lesions were not compared with the tokens of {self.network_name}: {error}"
 
     def configure_optimizers(self) -> tuple[AdamW, WarmupCosineSchedule]:
         """AdamW and its schedule over `num_epochs`."""

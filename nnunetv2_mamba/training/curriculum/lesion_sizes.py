@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 
 from nnunetv2_mamba.files import written_aside
+from nnunetv2_mamba.training.preprocessed import open_segmentation, segmentation_file
 
 CACHE = Path("lesion_sizes", "voxels_per_label.json")
 """Below the preprocessed data: nnU-Net tolerates no other file among them, and deletes the folder with them."""
@@ -38,7 +38,10 @@ class LabelCounts:
 
     def __init__(self, folder: Path, cases: Sequence[str]) -> None:
         self.folder = folder
-        self.files = {case: _segmentation_file(folder, case) for case in cases}
+        try:
+            self.files = {case: segmentation_file(folder, case) for case in cases}
+        except FileNotFoundError as error:
+            raise CurriculumError(str(error)) from error
 
     def known(self) -> dict[str, Voxels]:
         """Voxels of each label in those cases that the cache knows as they are now."""
@@ -82,16 +85,6 @@ def lesion_size(voxels: Mapping[int, int], classes: Classes, ignore_label: int |
     return min(present) / total if present else math.nan
 
 
-def _segmentation_file(folder: Path, case: str) -> Path:
-    for name in (f"{case}_seg.b2nd", f"{case}.npz"):
-        if (folder / name).is_file():
-            return folder / name
-    raise CurriculumError(
-        f"training case {case} has neither {case}_seg.b2nd nor {case}.npz in {folder}: "
-        "run nnUNetv2_preprocess again, or take the case out of splits_final.json."
-    )
-
-
 def _stamp(file: Path) -> list[int]:
     """What changes when a file is written anew: its size in bytes, and the time of its last change in ns."""
     status = file.stat()
@@ -99,11 +92,9 @@ def _stamp(file: Path) -> list[int]:
 
 
 def _count(file: Path) -> Voxels:
-    # Past nnU-Net's datasets, which also unpickle the properties of the case, often larger than its segmentation.
-    segmentation = blosc2.open(str(file), mode="r") if file.suffix == ".b2nd" else np.load(file)["seg"]
     counts: Voxels = {}
     # Slice by slice: bincount works on 64-bit copies.
-    for plane in np.asarray(segmentation[0]):
+    for plane in np.asarray(open_segmentation(file)[0]):
         lowest = int(plane.min())
         for label, voxels in enumerate(np.bincount(plane.ravel().astype(np.int64) - lowest), lowest):
             if voxels:

@@ -63,6 +63,24 @@ def trained(make_trainer) -> SmallS3Mamba:
     return trainer
 
 
+def test_the_log_says_how_many_lesions_are_smaller_than_a_token(trained):
+    lines = [line for line in Path(trained.log_file).read_text().splitlines() if "token" in line]
+    assert len(lines) == 1
+    assert (
+        "smaller than one token of S3Mamba (4 x 4 voxels), in 5 of 5 training cases: 25% of blob (1 of 4)." in lines[0]
+    )
+
+
+def test_a_segmentation_that_cannot_be_compared_with_tokens_stops_nothing(make_trainer, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError("odd file")
+
+    monkeypatch.setattr("nnunetv2_mamba.training.trainer.warn_of_lesions_below_token", fail)
+    trainer = make_trainer(SmallS3Mamba)
+    trainer.on_train_start()
+    assert "not compared with the tokens of S3Mamba: odd file" in Path(trainer.log_file).read_text()
+
+
 @pytest.mark.parametrize("batch_dice", [True, False])
 def test_strength_zero_trains_bit_for_bit_as_nnunet_does(make_trainer, batch_dice):
     stock, ours, weighted = (

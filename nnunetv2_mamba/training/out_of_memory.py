@@ -1,0 +1,75 @@
+"""A training step that runs out of memory ends in one sentence that says what needs it and what helps."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import nn
+
+GIB = 2**30
+
+# What PyTorch's allocator for the CPU and the libraries of NVIDIA write; they have no exception of their own.
+_PHRASES = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+
+
+class TrainingOutOfMemoryError(RuntimeError):
+    """The memory does not suffice for a training step; the message says how much it takes and what helps."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory could not be allocated, on the CPU or on a GPU."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in _PHRASES)
+
+
+@contextmanager
+def out_of_memory_explained(explain: Callable[[], str]) -> Iterator[None]:
+    """Replace an exception that says that memory is out.
+
+    Args:
+        explain: gives the message; called only then.
+
+    Raises:
+        TrainingOutOfMemoryError: memory could not be allocated inside of the block.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingOutOfMemoryError(explain()) from error
+
+
+def activations_in_gib(network: nn.Module, patch_size: Sequence[int], batch_size: int) -> float | None:
+    """Estimate what a network keeps of a batch for its backward pass, in GiB of float32.
+
+    Args:
+        network: that nnU-Net's planners could size; it counts the elements of its feature maps.
+        patch_size: of a sample, in voxels.
+        batch_size: samples in a step.
+
+    Returns:
+        None for a network that does not count them.
+    """
+    count = getattr(network, "compute_conv_feature_map_size", None)
+    return None if count is None else 4 * batch_size * count(tuple(patch_size)) / GIB
+
+
+def describe_need(trainer: nnUNetTrainer, network: nn.Module) -> str:
+    """What a training step takes and what there is, as the start of a sentence.
+
+    Args:
+        trainer: whose step it is.
+        network: without the wrappers of DDP and torch.compile.
+    """
+    patch_size = trainer.configuration_manager.patch_size
+    batch = f"a batch of {trainer.batch_size} patches of {'x'.join(map(str, patch_size))}"
+    name = type(network).__name__
+    gib = activations_in_gib(network, patch_size, trainer.batch_size)
+    needed = f"{name} with {batch}" if gib is None else f"{name} keeps about {gib:.1f} GiB (as float32) of {batch}"
+    if trainer.device.type != "cuda":
+        return needed
+    total = torch.cuda.get_device_properties(trainer.device).total_memory / GIB
+    return f"{needed}, and the GPU has {total:.1f} GiB"
