@@ -1,12 +1,14 @@
 """What nnU-Net and its users expect of every network: checks, padding, sizes of the outputs, and a memory estimate."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import index
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from nnunetv2_mamba.architectures.publication import Publication
 from nnunetv2_mamba.building_blocks.grid import crop, pad_to_multiple
 
 PerStage = int | Sequence[int]
@@ -23,9 +25,21 @@ class UShapedNetwork(nn.Module):
     one per axis for each stage and for the patch embedding where there is one, and `smallest_input`; the decoder has
     `deep_supervision`; both estimate their memory.
 
+    A subclass that is a network of its own also states its facts, `publication` and `from_plan`, and is registered
+    (`registry.register`). Plans, trainers, commands and tests know nothing else of it.
+
     Args:
         input_channels: channels of the image.
+
+    Attributes:
+        publication: where the network comes from.
+        published_weights: kinds of published checkpoints that ``nnUNetv2_mamba convert-weights`` can take.
+        no_weight_decay: names of its own parameters that weight decay spares; each of its blocks may have the same.
     """
+
+    publication: ClassVar[Publication]
+    published_weights: ClassVar[frozenset[str]] = frozenset()
+    no_weight_decay: ClassVar[frozenset[str]] = frozenset()
 
     encoder: nn.Module
     decoder: nn.Module
@@ -33,6 +47,32 @@ class UShapedNetwork(nn.Module):
     def __init__(self, input_channels: int) -> None:
         super().__init__()
         self.input_channels = input_channels
+
+    @classmethod
+    def from_plan(cls, configuration: Mapping[str, Any], **overrides: Any) -> dict[str, Any]:
+        """Constructor arguments of the network for a configuration of nnU-Net's plans.
+
+        Args:
+            configuration: with what it inherits: ``architecture``, in which ``conv_op`` is a dotted name, and
+                ``spacing`` in mm per axis.
+            overrides: further arguments, or others than those derived.
+
+        Returns:
+            Arguments that JSON can hold, with the strides of `strides_per_axis`.
+
+        Raises:
+            ValueError: the configuration lacks something that the network is derived from.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def token_size(cls, arch_kwargs: Mapping[str, Any]) -> list[int]:
+        """Voxels per axis that the first layer joins to one position.
+
+        Args:
+            arch_kwargs: constructor arguments, as `from_plan` gives them.
+        """
+        return [int(step) for step in arch_kwargs["strides"][0]]
 
     def decode(self, image: Tensor) -> list[Tensor]:
         """Logits of an image whose axes are multiples of `total_stride`, full resolution first."""
@@ -118,6 +158,25 @@ class UShapedNetwork(nn.Module):
         # A look at the values would break the graph of torch.compile.
         if not torch.compiler.is_compiling() and not torch.isfinite(x).all():
             raise ValueError("the input contains NaN or Inf; look for them in the image or its normalisation")
+
+
+def required(configuration: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """Arguments of the planned U-Net that a network is derived from.
+
+    Args:
+        configuration: of nnU-Net's plans.
+        keys: names of the arguments.
+
+    Raises:
+        ValueError: one is missing or empty.
+    """
+    arch_kwargs = configuration["architecture"]["arch_kwargs"]
+    if missing := [key for key in keys if not arch_kwargs.get(key)]:
+        raise ValueError(
+            f"the plan's arch_kwargs lack {' and '.join(missing)}, which our networks are derived from: "
+            "use plans of nnU-Net's own planners, such as nnUNetPlans."
+        )
+    return {key: arch_kwargs[key] for key in keys}
 
 
 def downsampled_size(spatial: Sequence[int], stride: Sequence[int]) -> list[int]:

@@ -1,12 +1,14 @@
 """S3-Mamba."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import nn
 
 from nnunetv2_mamba.architectures._contract import PerAxis, PerStage, strides_per_axis
-from nnunetv2_mamba.architectures._vss_unet import VSSUNet
+from nnunetv2_mamba.architectures._vss_unet import FEATURES_PER_STAGE, VSSUNet
+from nnunetv2_mamba.architectures.publication import Publication
+from nnunetv2_mamba.architectures.registry import register
 from nnunetv2_mamba.building_blocks.layout import spatial_dims
 from nnunetv2_mamba.building_blocks.tcma import TCMA
 from nnunetv2_mamba.building_blocks.vss_block import EnVSSBlock
@@ -15,6 +17,7 @@ PUBLISHED_BUDGET = {"reduction": 32}
 """Arguments that meet the published 27.58 M parameters; the paper does not state the reduction."""
 
 
+@register
 class S3Mamba(VSSUNet):
     """S3-Mamba in 2-D, and our extension of it to 3-D: VM-UNet with EnVSS blocks and TCMA.
 
@@ -54,11 +57,18 @@ class S3Mamba(VSSUNet):
             checkpointed stage does not exist.
     """
 
+    publication: ClassVar = Publication("S3-Mamba", "arXiv 2412.14546")
+
+    @classmethod
+    def from_plan(cls, configuration: Mapping[str, Any], **overrides: Any) -> dict[str, Any]:
+        """As `VSSUNet.from_plan`, with the planned voxel spacing, in which TCMA measures edges."""
+        return super().from_plan(configuration, **{"spacing": configuration.get("spacing")} | overrides)
+
     def __init__(
         self,
         input_channels: int,
         num_classes: int,
-        features_per_stage: Sequence[int] = (96, 192, 384, 768),
+        features_per_stage: Sequence[int] = FEATURES_PER_STAGE,
         strides: Sequence[PerAxis] = (1, 4, 2, 2, 2),
         n_blocks_per_stage: PerStage = (2, 2, 2, 2),
         n_blocks_per_stage_decoder: PerStage = (2, 2, 2, 1),
@@ -90,39 +100,39 @@ class S3Mamba(VSSUNet):
                 input_channels,
                 num_classes,
                 features_per_stage,
-                per_axis,
-                conv_op,
-                tcma_patches,
-                tcma_image_channels,
-                tcma_edge_channels,
-                tcma_hidden,
-                spacing,
+                strides=per_axis,
+                conv_op=conv_op,
+                patches=tcma_patches,
+                image_channels=tcma_image_channels,
+                edge_channels=tcma_edge_channels,
+                hidden=tcma_hidden,
+                spacing=spacing,
             )
+
+        def make_block(level: int, channels: int, drop_path_rate: float) -> EnVSSBlock:
+            return EnVSSBlock(
+                channels,
+                conv_op,
+                d_state,
+                drop_path_rate=drop_path_rate,
+                depthwise_conv=depthwise_conv,
+                channel_attention=channel_attention,
+                reduction=reduction,
+            )
+
         super().__init__(
             input_channels,
             num_classes,
-            features_per_stage,
-            per_axis,
-            n_blocks_per_stage,
-            n_blocks_per_stage_decoder,
-            conv_op,
-            partial(_make_block, conv_op, d_state, depthwise_conv, channel_attention, reduction),
-            drop_path_rate,
-            finest_skip,
-            side_heads,
-            attention,
-            deep_supervision,
-            checkpointed_stages,
+            features_per_stage=features_per_stage,
+            strides=per_axis,
+            n_blocks_per_stage=n_blocks_per_stage,
+            n_blocks_per_stage_decoder=n_blocks_per_stage_decoder,
+            conv_op=conv_op,
+            make_block=make_block,
+            drop_path_rate=drop_path_rate,
+            finest_skip=finest_skip,
+            side_heads=side_heads,
+            deep_supervision=deep_supervision,
+            checkpointed_stages=checkpointed_stages,
+            tcma=attention,
         )
-
-
-def _make_block(
-    conv_op: type[nn.Module],
-    d_state: int,
-    depthwise_conv: bool,
-    channel_attention: bool,
-    reduction: int,
-    channels: int,
-    drop_path_rate: float,
-) -> EnVSSBlock:
-    return EnVSSBlock(channels, conv_op, d_state, drop_path_rate, depthwise_conv, channel_attention, reduction)

@@ -1,15 +1,18 @@
 """SA-UMamba."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import nn
 
 from nnunetv2_mamba.architectures._contract import PerAxis, PerStage
-from nnunetv2_mamba.architectures._vss_unet import VSSUNet
+from nnunetv2_mamba.architectures._vss_unet import FEATURES_PER_STAGE, VSSUNet
+from nnunetv2_mamba.architectures.publication import Publication
+from nnunetv2_mamba.architectures.registry import register
 from nnunetv2_mamba.building_blocks.vss_block import RSSSBlock, VSSBlock
 
 
+@register
 class SAUMamba(VSSUNet):
     """SA-UMamba in 2-D, and our extension of it to 3-D: VM-UNet with RSSS blocks in the encoder.
 
@@ -39,11 +42,18 @@ class SAUMamba(VSSUNet):
             checkpointed stage does not exist.
     """
 
+    publication: ClassVar = Publication("SA-UMamba", "doi 10.1371/journal.pone.0325899", "xiaomengxin123/SA-UMamba")
+
+    @classmethod
+    def from_plan(cls, configuration: Mapping[str, Any], **overrides: Any) -> dict[str, Any]:
+        """As `VSSUNet.from_plan`, with heads for nnU-Net's deep supervision."""
+        return super().from_plan(configuration, **{"side_heads": True} | overrides)
+
     def __init__(
         self,
         input_channels: int,
         num_classes: int,
-        features_per_stage: Sequence[int] = (96, 192, 384, 768),
+        features_per_stage: Sequence[int] = FEATURES_PER_STAGE,
         strides: Sequence[PerAxis] = (1, 4, 2, 2, 2),
         n_blocks_per_stage: PerStage = (2, 2, 2, 2),
         n_blocks_per_stage_decoder: PerStage = (2, 2, 2, 1),
@@ -57,30 +67,25 @@ class SAUMamba(VSSUNet):
         deep_supervision: bool = False,
         checkpointed_stages: Sequence[int] = (),
     ) -> None:
+        def make_rsss_block(level: int, channels: int, drop_path_rate: float) -> RSSSBlock:
+            return RSSSBlock(channels, conv_op, d_state, drop_path_rate=drop_path_rate, norm=rfac_norm)
+
+        def make_vss_block(level: int, channels: int, drop_path_rate: float) -> VSSBlock:
+            return VSSBlock(channels, conv_op, d_state, drop_path_rate=drop_path_rate)
+
         super().__init__(
             input_channels,
             num_classes,
-            features_per_stage,
-            strides,
-            n_blocks_per_stage,
-            n_blocks_per_stage_decoder,
-            conv_op,
-            partial(_make_rsss_block, conv_op, d_state, rfac_norm),
-            drop_path_rate,
-            finest_skip,
-            side_heads,
-            None,
-            deep_supervision,
-            checkpointed_stages,
-            None if decoder_rfac else partial(_make_vss_block, conv_op, d_state),
+            features_per_stage=features_per_stage,
+            strides=strides,
+            n_blocks_per_stage=n_blocks_per_stage,
+            n_blocks_per_stage_decoder=n_blocks_per_stage_decoder,
+            conv_op=conv_op,
+            make_block=make_rsss_block,
+            drop_path_rate=drop_path_rate,
+            finest_skip=finest_skip,
+            side_heads=side_heads,
+            deep_supervision=deep_supervision,
+            checkpointed_stages=checkpointed_stages,
+            make_decoder_block=make_rsss_block if decoder_rfac else make_vss_block,
         )
-
-
-def _make_rsss_block(
-    conv_op: type[nn.Module], d_state: int, norm: str, channels: int, drop_path_rate: float
-) -> RSSSBlock:
-    return RSSSBlock(channels, conv_op, d_state, drop_path_rate, norm)
-
-
-def _make_vss_block(conv_op: type[nn.Module], d_state: int, channels: int, drop_path_rate: float) -> VSSBlock:
-    return VSSBlock(channels, conv_op, d_state, drop_path_rate)

@@ -1,7 +1,9 @@
 """SegMamba."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
+import numpy as np
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He, init_last_bn_before_add_to_0
 from torch import Tensor, nn
 
@@ -12,14 +14,18 @@ from nnunetv2_mamba.architectures._contract import (
     blocks_per_stage,
     check_stages,
     kernels_per_axis,
+    required,
     strides_per_axis,
 )
+from nnunetv2_mamba.architectures.publication import Publication
+from nnunetv2_mamba.architectures.registry import register
 from nnunetv2_mamba.building_blocks.conv_decoder import ConvDecoder
 from nnunetv2_mamba.building_blocks.conv_encoder import ConvEncoder
 from nnunetv2_mamba.building_blocks.layout import spatial_dims
 from nnunetv2_mamba.building_blocks.mamba import MambaLayer
 
 
+@register
 class SegMamba(UShapedNetwork):
     """SegMamba of Taming Mambas in 2-D and 3-D: a residual U-Net with a Mamba layer behind each encoder stage.
 
@@ -44,6 +50,20 @@ class SegMamba(UShapedNetwork):
         ValueError: lengths of the arguments do not fit, a kernel size is even, or a checkpointed stage does not exist.
     """
 
+    publication: ClassVar = Publication("Taming Mambas", "arXiv 2410.15496", "LucaLumetti/TamingMambas", "Apache-2.0")
+
+    @classmethod
+    def from_plan(cls, configuration: Mapping[str, Any], **overrides: Any) -> dict[str, Any]:
+        """Constructor arguments of a network with the planned U-Net's stages, widths and kernels.
+
+        Of shorter ``features_per_stage`` among the overrides there are as many stages; see `UShapedNetwork`.
+        """
+        planned = required(configuration, "features_per_stage", "strides", "kernel_sizes", "conv_op")
+        planned |= {"n_blocks_per_stage": 2, "n_blocks_per_stage_decoder": 2} | overrides
+        n_stages = min(len(planned["features_per_stage"]), len(planned["strides"]))
+        per_stage = ("features_per_stage", "strides", "kernel_sizes")
+        return planned | {key: np.asarray(planned[key][:n_stages]).tolist() for key in per_stage}
+
     def __init__(
         self,
         input_channels: int,
@@ -67,14 +87,20 @@ class SegMamba(UShapedNetwork):
         self.encoder = ConvEncoder(
             input_channels,
             features_per_stage,
-            strides_per_axis(strides, n_stages, ndim, patch_embedding=False),
-            kernels_per_axis(kernel_sizes, n_stages, ndim),
-            encoder_blocks,
-            conv_op,
-            MambaLayer,
-            checkpointed_stages,
+            strides=strides_per_axis(strides, n_stages, ndim, patch_embedding=False),
+            kernel_sizes=kernels_per_axis(kernel_sizes, n_stages, ndim),
+            n_blocks_per_stage=encoder_blocks,
+            conv_op=conv_op,
+            make_layer=lambda level, width: MambaLayer(width),
+            checkpointed_stages=checkpointed_stages,
         )
-        self.decoder = ConvDecoder(self.encoder, num_classes, decoder_blocks, deep_supervision, checkpointed_stages)
+        self.decoder = ConvDecoder(
+            self.encoder,
+            num_classes,
+            decoder_blocks,
+            deep_supervision=deep_supervision,
+            checkpointed_stages=checkpointed_stages,
+        )
         # Convolutions only: what the scans and linear maps start from is theirs.
         self.apply(InitWeights_He(1e-2))
         self.apply(init_last_bn_before_add_to_0)

@@ -1,15 +1,18 @@
 """VM-UNet."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import nn
 
 from nnunetv2_mamba.architectures._contract import PerAxis, PerStage
-from nnunetv2_mamba.architectures._vss_unet import VSSUNet
+from nnunetv2_mamba.architectures._vss_unet import FEATURES_PER_STAGE, VSSUNet
+from nnunetv2_mamba.architectures.publication import Publication
+from nnunetv2_mamba.architectures.registry import register
 from nnunetv2_mamba.building_blocks.vss_block import VSSBlock
 
 
+@register
 class VMUNet(VSSUNet):
     """VM-UNet in 2-D, and our extension of it to 3-D.
 
@@ -37,11 +40,18 @@ class VMUNet(VSSUNet):
             not exist.
     """
 
+    publication: ClassVar = Publication("VM-UNet", "arXiv 2402.02491", "JCruan519/VM-UNet", "Apache-2.0")
+
+    @classmethod
+    def from_plan(cls, configuration: Mapping[str, Any], **overrides: Any) -> dict[str, Any]:
+        """As `VSSUNet.from_plan`, with heads for nnU-Net's deep supervision."""
+        return super().from_plan(configuration, **{"side_heads": True} | overrides)
+
     def __init__(
         self,
         input_channels: int,
         num_classes: int,
-        features_per_stage: Sequence[int] = (96, 192, 384, 768),
+        features_per_stage: Sequence[int] = FEATURES_PER_STAGE,
         strides: Sequence[PerAxis] = (1, 4, 2, 2, 2),
         n_blocks_per_stage: PerStage = (2, 2, 2, 2),
         n_blocks_per_stage_decoder: PerStage = (2, 2, 2, 1),
@@ -53,23 +63,21 @@ class VMUNet(VSSUNet):
         deep_supervision: bool = False,
         checkpointed_stages: Sequence[int] = (),
     ) -> None:
+        def make_block(level: int, channels: int, drop_path_rate: float) -> VSSBlock:
+            return VSSBlock(channels, conv_op, d_state, drop_path_rate=drop_path_rate)
+
         super().__init__(
             input_channels,
             num_classes,
-            features_per_stage,
-            strides,
-            n_blocks_per_stage,
-            n_blocks_per_stage_decoder,
-            conv_op,
-            partial(_make_block, conv_op, d_state),
-            drop_path_rate,
-            finest_skip,
-            side_heads,
-            None,
-            deep_supervision,
-            checkpointed_stages,
+            features_per_stage=features_per_stage,
+            strides=strides,
+            n_blocks_per_stage=n_blocks_per_stage,
+            n_blocks_per_stage_decoder=n_blocks_per_stage_decoder,
+            conv_op=conv_op,
+            make_block=make_block,
+            drop_path_rate=drop_path_rate,
+            finest_skip=finest_skip,
+            side_heads=side_heads,
+            deep_supervision=deep_supervision,
+            checkpointed_stages=checkpointed_stages,
         )
-
-
-def _make_block(conv_op: type[nn.Module], d_state: int, channels: int, drop_path_rate: float) -> VSSBlock:
-    return VSSBlock(channels, conv_op, d_state, drop_path_rate)

@@ -29,6 +29,7 @@ class ConvUpStage(nn.Module):
         conv_op: type[nn.Module],
         input_channels: int,
         channels: int,
+        *,
         kernel_size: Sequence[int],
         stride: Sequence[int],
         n_blocks: int,
@@ -39,7 +40,13 @@ class ConvUpStage(nn.Module):
         self.checkpointed = checkpointed
         self.transpconv = get_matching_convtransp(conv_op)(input_channels, channels, tuple(stride), tuple(stride))
         self.blocks = nn.ModuleList(
-            ResidualConvBlock(conv_op, 2 * channels if i == 0 else channels, channels, kernel_size, (1,) * len(stride))
+            ResidualConvBlock(
+                conv_op,
+                2 * channels if i == 0 else channels,
+                channels,
+                kernel_size=kernel_size,
+                stride=(1,) * len(stride),
+            )
             for i in range(n_blocks)
         )
 
@@ -88,6 +95,7 @@ class ConvDecoder(nn.Module):
         encoder: ConvEncoder,
         num_classes: int,
         n_blocks_per_stage: Sequence[int],
+        *,
         deep_supervision: bool = False,
         checkpointed_stages: Collection[int] = (),
     ) -> None:
@@ -99,10 +107,10 @@ class ConvDecoder(nn.Module):
                 encoder.conv_op,
                 widths[level + 1],
                 widths[level],
-                encoder.kernel_sizes[level],
-                encoder.strides[level + 1],
-                n_blocks,
-                level in checkpointed_stages,
+                kernel_size=encoder.kernel_sizes[level],
+                stride=encoder.strides[level + 1],
+                n_blocks=n_blocks,
+                checkpointed=level in checkpointed_stages,
             )
             for level, n_blocks in zip(reversed(range(len(widths) - 1)), n_blocks_per_stage, strict=True)
         )

@@ -10,8 +10,24 @@ from torch import Tensor, nn
 from nnunetv2_mamba.building_blocks.checkpointing import BlockSequence
 from nnunetv2_mamba.building_blocks.residual_conv import ConvStem, ResidualConvBlock
 
-LayerFactory = Callable[[int], nn.Module]
-"""Makes a layer, grid (B, C, *spatial) to grid of the same shape, from its width C."""
+LayerFactory = Callable[[int, int], nn.Module]
+"""Makes the layer of a level, grid (B, C, *spatial) to grid of the same shape, from the level (0 the finest) and C."""
+
+
+class IdentityLayer(nn.Identity):
+    """A layer that changes nothing.
+
+    Args:
+        channels: C, width of input and output.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def compute_conv_feature_map_size(self, tokens: int) -> int:
+        """Feature-map elements kept for the backward pass: none."""
+        return 0
 
 
 class ConvEncoder(nn.Module):
@@ -26,7 +42,7 @@ class ConvEncoder(nn.Module):
         kernel_sizes: per-axis kernel sizes of the stages.
         n_blocks_per_stage: number of residual blocks of each stage.
         conv_op: `nn.Conv2d` or `nn.Conv3d`.
-        make_layer: makes the layer behind a stage from its width.
+        make_layer: makes the layer behind a stage from its level and width; `IdentityLayer` for a stage without one.
         checkpointed_stages: those whose blocks and layer are recomputed in the backward pass, 0 the finest.
     """
 
@@ -34,6 +50,7 @@ class ConvEncoder(nn.Module):
         self,
         input_channels: int,
         features_per_stage: Sequence[int],
+        *,
         strides: Sequence[Sequence[int]],
         kernel_sizes: Sequence[Sequence[int]],
         n_blocks_per_stage: Sequence[int],
@@ -46,16 +63,24 @@ class ConvEncoder(nn.Module):
         self.strides = [tuple(stride) for stride in strides]
         self.kernel_sizes = [tuple(kernel) for kernel in kernel_sizes]
         self.conv_op = conv_op
-        self.stem = ConvStem(conv_op, input_channels, features_per_stage[0], kernel_sizes[0])
+        self.stem = ConvStem(conv_op, input_channels, features_per_stage[0], kernel_size=kernel_sizes[0])
         self.stages, self.layers = nn.ModuleList(), nn.ModuleList()
         below = features_per_stage[0]
         for level, width in enumerate(features_per_stage):
-            kernel, stride, checkpointed = kernel_sizes[level], strides[level], level in checkpointed_stages
-            blocks = [ResidualConvBlock(conv_op, below, width, kernel, stride)]
-            for _ in range(n_blocks_per_stage[level] - 1):
-                blocks.append(ResidualConvBlock(conv_op, width, width, kernel, (1,) * len(stride)))
+            stride, checkpointed = strides[level], level in checkpointed_stages
+            widths = [below, *[width] * n_blocks_per_stage[level]]
+            blocks = [
+                ResidualConvBlock(
+                    conv_op,
+                    widths[i],
+                    width,
+                    kernel_size=kernel_sizes[level],
+                    stride=stride if i == 0 else (1,) * len(stride),
+                )
+                for i in range(n_blocks_per_stage[level])
+            ]
             self.stages.append(BlockSequence(*blocks, checkpointed=checkpointed))
-            self.layers.append(BlockSequence(make_layer(width), checkpointed=checkpointed))
+            self.layers.append(BlockSequence(make_layer(level, width), checkpointed=checkpointed))
             below = width
 
     @property

@@ -1,6 +1,7 @@
 """The Mamba-1 layer, and the layer of it that SegMamba puts behind its convolutions."""
 
 import math
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,7 +28,10 @@ class Mamba(nn.Module):
         expand: inner channels per channel of the input.
     """
 
-    def __init__(self, channels: int, d_state: int = 16, d_conv: int = 4, expand: int = 2) -> None:
+    no_weight_decay: ClassVar = frozenset({"A_log", "D"})
+    """Own parameters for which a value near zero does not mean "small", as mamba_ssm marks them."""
+
+    def __init__(self, channels: int, d_state: int = 16, *, d_conv: int = 4, expand: int = 2) -> None:
         super().__init__()
         self.channels = channels
         self.d_inner = expand * channels

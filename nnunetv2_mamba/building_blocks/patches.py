@@ -22,7 +22,7 @@ class PatchEmbed(nn.Module):
     """
 
     def __init__(
-        self, input_channels: int, channels: int, stride: Sequence[int], conv_op: type[nn.Module] = nn.Conv2d
+        self, input_channels: int, channels: int, stride: Sequence[int], *, conv_op: type[nn.Module] = nn.Conv2d
     ) -> None:
         super().__init__()
         self.channels = channels

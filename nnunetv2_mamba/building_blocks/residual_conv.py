@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from dynamic_network_architectures.building_blocks.helper import get_matching_pool_op
 from dynamic_network_architectures.building_blocks.residual import BasicBlockD
 from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
 from torch import Tensor, nn
 
 from nnunetv2_mamba.building_blocks.instance_norm import InstanceNorm
-from nnunetv2_mamba.building_blocks.precision import at_least_float32
+from nnunetv2_mamba.building_blocks.pooling import average_pool
 
 PUBLISHED: dict[str, Any] = {
     "conv_bias": True,
@@ -32,14 +31,14 @@ class ConvStem(ConvDropoutNormReLU):
     """
 
     def __init__(
-        self, conv_op: type[nn.Module], input_channels: int, channels: int, kernel_size: Sequence[int]
+        self, conv_op: type[nn.Module], input_channels: int, channels: int, *, kernel_size: Sequence[int]
     ) -> None:
         super().__init__(
             conv_op,
             input_channels,
             channels,
-            tuple(kernel_size),
-            1,
+            kernel_size=tuple(kernel_size),
+            stride=1,
             **PUBLISHED,
         )
 
@@ -49,20 +48,19 @@ class ConvStem(ConvDropoutNormReLU):
 
 
 class CellMean(nn.Module):
-    """Average pooling over cells, in half precision too: torch's own refuses that for volumes on the CPU.
+    """Average pooling over cells.
 
     Args:
-        conv_op: `nn.Conv2d` or `nn.Conv3d`.
         stride: size of a cell per axis.
     """
 
-    def __init__(self, conv_op: type[nn.Module], stride: Sequence[int]) -> None:
+    def __init__(self, stride: Sequence[int]) -> None:
         super().__init__()
-        self.pool = get_matching_pool_op(conv_op, adaptive=False, pool_type="avg")(tuple(stride), tuple(stride))
+        self.stride = tuple(stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Grid (B, C, *spatial) to (B, C, *spatial / stride)."""
-        return self.pool(at_least_float32(x) if x.device.type == "cpu" else x).to(x.dtype)
+        return average_pool(x, self.stride, self.stride)
 
 
 class ResidualConvBlock(BasicBlockD):
@@ -86,6 +84,7 @@ class ResidualConvBlock(BasicBlockD):
         conv_op: type[nn.Module],
         input_channels: int,
         channels: int,
+        *,
         kernel_size: Sequence[int],
         stride: Sequence[int],
     ) -> None:
@@ -93,13 +92,13 @@ class ResidualConvBlock(BasicBlockD):
             conv_op,
             input_channels,
             channels,
-            tuple(kernel_size),
-            tuple(stride),
+            kernel_size=tuple(kernel_size),
+            stride=tuple(stride),
             **PUBLISHED,
         )
         self.channels = channels
         if prod(stride) > 1:
-            self.skip[0] = CellMean(conv_op, stride)
+            self.skip[0] = CellMean(stride)
         elif input_channels == channels:
             self.skip = nn.Identity()  # not the lambda, which cannot be pickled
 

@@ -9,17 +9,16 @@ from torch.nn import functional as F
 
 from nnunetv2_mamba.building_blocks.depthwise import depthwise_convolution, depthwise_gradients
 from nnunetv2_mamba.building_blocks.layout import channels_first, channels_last
+from nnunetv2_mamba.building_blocks.pooling import average_pool
 from nnunetv2_mamba.building_blocks.precision import without_autocast
-
-AVERAGE_POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 def mean_of_neighbourhood(x: Tensor) -> Tensor:
     """Mean over 3x3 positions of tokens x (B, *spatial, C), zeros beyond the border; its own transpose."""
     ndim = x.ndim - 2
-    # On the CPU, torch has no 3-D pooling of 16-bit numbers, nor of axes that are shorter than the kernel unpadded.
-    padded = F.pad(x.to(torch.promote_types(x.dtype, torch.float32)), (0, 0, *(1, 1) * ndim))
-    return channels_last(AVERAGE_POOLS[ndim](channels_first(padded), 3, 1)).to(x.dtype)
+    # On the CPU, PyTorch has no 3-D pooling of axes that are shorter than the kernel unpadded.
+    padded = F.pad(x, (0, 0, *(1, 1) * ndim))
+    return channels_last(average_pool(channels_first(padded), (3,) * ndim, (1,) * ndim))
 
 
 class TapByTap(torch.autograd.Function):

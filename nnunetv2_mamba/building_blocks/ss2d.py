@@ -1,6 +1,7 @@
 """The N-D form of VMamba's 2-D selective scan module."""
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +29,11 @@ class SSND(nn.Module):
         depthwise_conv: whether a 3x3 depthwise convolution precedes the scan; without it SiLU follows in_proj.
     """
 
+    no_weight_decay: ClassVar = frozenset({"A_logs", "Ds", "dt_projs_bias"})
+    """Own parameters for which a value near zero does not mean "small": log decay rates, skip gains, log step sizes."""
+
     def __init__(
-        self, channels: int, conv_op: type[nn.Module] = nn.Conv2d, d_state: int = 16, depthwise_conv: bool = True
+        self, channels: int, conv_op: type[nn.Module] = nn.Conv2d, d_state: int = 16, *, depthwise_conv: bool = True
     ) -> None:
         super().__init__()
         self.channels = channels

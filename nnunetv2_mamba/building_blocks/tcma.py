@@ -6,14 +6,12 @@ from math import isqrt, prod
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nnunetv2_mamba.building_blocks.instance_norm import InstanceNorm, instance_normalise
 from nnunetv2_mamba.building_blocks.layout import channels_first, channels_last, pointwise
+from nnunetv2_mamba.building_blocks.pooling import average_pool
 from nnunetv2_mamba.building_blocks.sobel import SobelMagnitude
 from nnunetv2_mamba.building_blocks.tensor_attention import TensorAttention
-
-AVERAGE_POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 class ImageStem(nn.Sequential):
@@ -26,7 +24,7 @@ class ImageStem(nn.Sequential):
         conv_op: `nn.Conv2d` or `nn.Conv3d`.
     """
 
-    def __init__(self, input_channels: int, channels: int, stride: Sequence[int], conv_op: type[nn.Module]) -> None:
+    def __init__(self, input_channels: int, channels: int, stride: Sequence[int], *, conv_op: type[nn.Module]) -> None:
         first = tuple(_larger_factor(step) for step in stride)
         second = tuple(step // larger for step, larger in zip(stride, first, strict=True))
         super().__init__(
@@ -55,6 +53,7 @@ class EdgeStem(nn.Sequential):
         input_channels: int,
         channels: int,
         stride: Sequence[int],
+        *,
         conv_op: type[nn.Module],
         spacing: Sequence[float] | None,
     ) -> None:
@@ -70,7 +69,7 @@ class EdgeStem(nn.Sequential):
         sobel, convolution, norm = self
         normalised = instance_normalise(convolution(sobel(image)))
         # The mean of a scaled cell is the scaled mean of the cell, and has fewer numbers to be scaled.
-        return norm.scale(average_pool(normalised, self.stride))
+        return norm.scale(average_pool(normalised, self.stride, self.stride))
 
 
 class TCMALevel(nn.Module):
@@ -91,6 +90,7 @@ class TCMALevel(nn.Module):
         channels: int,
         num_classes: int,
         patches: Sequence[int],
+        *,
         image_channels: int,
         edge_channels: int,
         hidden: int,
@@ -99,7 +99,10 @@ class TCMALevel(nn.Module):
         super().__init__()
         self.class_conv = conv_op(channels, num_classes, 1)
         self.scales = nn.ModuleList(
-            TensorAttention(patch, num_classes, image_channels, edge_channels, hidden) for patch in patches
+            TensorAttention(
+                patch, num_classes, image_channels=image_channels, edge_channels=edge_channels, hidden=hidden
+            )
+            for patch in patches
         )
         self.gain = nn.Parameter(torch.ones(num_classes))
         self.mask_conv = conv_op(channels, num_classes, 1)
@@ -175,6 +178,7 @@ class TCMA(nn.Module):
         input_channels: int,
         num_classes: int,
         features_per_stage: Sequence[int],
+        *,
         strides: Sequence[Sequence[int]],
         conv_op: type[nn.Module] = nn.Conv2d,
         patches: Sequence[int] = (2, 4, 8),
@@ -192,11 +196,19 @@ class TCMA(nn.Module):
                 f"{hidden}; each must be at least 1"
             )
         self.strides = [tuple(stride) for stride in strides]
-        self.image_stem = ImageStem(input_channels, image_channels, self.strides[1], conv_op)
-        self.edge_stem = EdgeStem(input_channels, edge_channels, self.strides[1], conv_op, spacing)
+        self.image_stem = ImageStem(input_channels, image_channels, self.strides[1], conv_op=conv_op)
+        self.edge_stem = EdgeStem(input_channels, edge_channels, self.strides[1], conv_op=conv_op, spacing=spacing)
         # Nearly all of a level depends on the classes, so nnU-Net's -pretrained_weights must skip it: hence the name.
         self.seg_layers = nn.ModuleList(
-            TCMALevel(channels, num_classes, patches, image_channels, edge_channels, hidden, conv_op)
+            TCMALevel(
+                channels,
+                num_classes,
+                patches,
+                image_channels=image_channels,
+                edge_channels=edge_channels,
+                hidden=hidden,
+                conv_op=conv_op,
+            )
             for channels in features_per_stage
         )
 
@@ -215,7 +227,7 @@ class TCMA(nn.Module):
         for level, tokens in enumerate(features):
             if level > 0:
                 stride = self.strides[level + 1]
-                image_features, edges = average_pool(image_features, stride), average_pool(edges, stride)
+                image_features, edges = (average_pool(grid, stride, stride) for grid in (image_features, edges))
             normalised = instance_normalise(image_features), instance_normalise(edges)
             attention.append(self.seg_layers[level](*normalised, tokens))
         return attention
@@ -235,13 +247,6 @@ class TCMA(nn.Module):
             grid = [length // step for length, step in zip(grid, stride, strict=True)]
             size += level.compute_conv_feature_map_size(grid)
         return size
-
-
-def average_pool(x: Tensor, stride: tuple[int, ...]) -> Tensor:
-    """Mean of x (B, C, *spatial) over cells of the size of the stride."""
-    # On the CPU, torch has no 3-D pooling of 16-bit numbers.
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    return AVERAGE_POOLS[len(stride)](wide, stride, stride).to(x.dtype)
 
 
 def _larger_factor(stride: int) -> int:

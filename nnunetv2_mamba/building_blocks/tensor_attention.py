@@ -29,7 +29,7 @@ class TensorAttention(nn.Module):
     """
 
     def __init__(
-        self, patch: int, num_classes: int, image_channels: int = 8, edge_channels: int = 8, hidden: int = 64
+        self, patch: int, num_classes: int, *, image_channels: int = 8, edge_channels: int = 8, hidden: int = 64
     ) -> None:
         super().__init__()
         self.patch = patch

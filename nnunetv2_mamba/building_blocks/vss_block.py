@@ -27,13 +27,14 @@ class VSSBlock(nn.Module):
         channels: int,
         conv_op: type[nn.Module] = nn.Conv2d,
         d_state: int = 16,
+        *,
         drop_path_rate: float = 0.0,
         depthwise_conv: bool = True,
     ) -> None:
         super().__init__()
         self.channels = channels
         self.ln_1 = nn.LayerNorm(channels)
-        self.self_attention = SSND(channels, conv_op, d_state, depthwise_conv)
+        self.self_attention = SSND(channels, conv_op, d_state, depthwise_conv=depthwise_conv)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,12 +69,13 @@ class EnVSSBlock(VSSBlock):
         channels: int,
         conv_op: type[nn.Module] = nn.Conv2d,
         d_state: int = 16,
+        *,
         drop_path_rate: float = 0.0,
         depthwise_conv: bool = False,
         channel_attention: bool = True,
         reduction: int = 16,
     ) -> None:
-        super().__init__(channels, conv_op, d_state, drop_path_rate, depthwise_conv)
+        super().__init__(channels, conv_op, d_state, drop_path_rate=drop_path_rate, depthwise_conv=depthwise_conv)
         self.channel_attention = EnCFBlock(channels, reduction) if channel_attention else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -110,10 +112,11 @@ class RSSSBlock(VSSBlock):
         channels: int,
         conv_op: type[nn.Module] = nn.Conv2d,
         d_state: int = 16,
+        *,
         drop_path_rate: float = 0.0,
         norm: str = "batch",
     ) -> None:
-        super().__init__(channels, conv_op, d_state, drop_path_rate)
+        super().__init__(channels, conv_op, d_state, drop_path_rate=drop_path_rate)
         self.skip_scale = nn.Parameter(torch.ones(channels))
         self.ln_2 = nn.LayerNorm(channels)
         self.rfac = RFAC(channels, conv_op, norm)

@@ -42,7 +42,7 @@ class VSSDecoder(nn.Module):
         encoder: tells widths, strides and dimension; not stored.
         num_classes: channels of the logits.
         n_blocks_per_stage: number of blocks of each stage, coarsest first.
-        make_block: makes a block from its width and drop-path rate.
+        make_block: makes a block from its level, width and drop-path rate.
         drop_path_rate: rate of the coarsest block; it falls linearly to 0.
         finest_skip: whether the finest skip is used.
         side_heads: whether each level but the coarsest has a 1x1 head for deep supervision. Where that is off, training
@@ -58,6 +58,7 @@ class VSSDecoder(nn.Module):
         encoder: VSSEncoder,
         num_classes: int,
         n_blocks_per_stage: Sequence[int],
+        *,
         make_block: BlockFactory,
         drop_path_rate: float = 0.0,
         finest_skip: bool = False,
@@ -74,7 +75,7 @@ class VSSDecoder(nn.Module):
         for level, n_blocks in zip(reversed(range(len(widths))), n_blocks_per_stage, strict=True):
             coarsest = level + 1 == len(widths)
             upsample = None if coarsest else PatchExpand(widths[level + 1], widths[level], strides[level + 2])
-            blocks = [make_block(widths[level], next(rates)) for _ in range(n_blocks)]
+            blocks = [make_block(level, widths[level], next(rates)) for _ in range(n_blocks)]
             sequence = BlockSequence(*blocks, checkpointed=level in checkpointed_stages)
             self.layers.append(VSSUpStage(upsample, sequence))
         self.final_expand = FinalPatchExpand(widths[0], strides[1], checkpointed=0 in checkpointed_stages)

@@ -1,10 +1,10 @@
 """The encoder of the VSS networks."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate
 from math import prod
 from operator import mul
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -13,8 +13,13 @@ from nnunetv2_mamba.building_blocks.drop_path import linear_rates
 from nnunetv2_mamba.building_blocks.init import init_vss_weights
 from nnunetv2_mamba.building_blocks.patches import PatchEmbed, PatchMerging
 
-BlockFactory = Callable[[int, float], nn.Module]
-"""Makes a block from its width and drop-path rate."""
+
+class BlockFactory(Protocol):
+    """Makes a block, tokens (B, *spatial, C) to tokens of the same shape."""
+
+    def __call__(self, level: int, channels: int, drop_path_rate: float) -> nn.Module:
+        """A block of a level (0 the finest), of the width C and with a drop-path rate."""
+        ...
 
 
 class EncodedImage(NamedTuple):
@@ -53,7 +58,7 @@ class VSSEncoder(nn.Module):
             size, the rest are the mergings.
         n_blocks_per_stage: number of blocks of each stage.
         conv_op: `nn.Conv2d` or `nn.Conv3d`.
-        make_block: makes a block from its width and drop-path rate.
+        make_block: makes a block from its level, width and drop-path rate.
         drop_path_rate: rate of the last block; it rises linearly from 0.
         checkpointed_stages: those whose blocks are recomputed in the backward pass, 0 the finest.
     """
@@ -62,6 +67,7 @@ class VSSEncoder(nn.Module):
         self,
         input_channels: int,
         features_per_stage: Sequence[int],
+        *,
         strides: Sequence[Sequence[int]],
         n_blocks_per_stage: Sequence[int],
         conv_op: type[nn.Module],
@@ -73,14 +79,14 @@ class VSSEncoder(nn.Module):
         self.output_channels = list(features_per_stage)
         self.strides = [tuple(stride) for stride in strides]
         self.conv_op = conv_op
-        self.patch_embed = PatchEmbed(input_channels, features_per_stage[0], self.strides[1], conv_op)
+        self.patch_embed = PatchEmbed(input_channels, features_per_stage[0], self.strides[1], conv_op=conv_op)
         stages = []
         for level, rates in enumerate(linear_rates(drop_path_rate, n_blocks_per_stage)):
             width = features_per_stage[level]
             coarsest = level + 1 == len(features_per_stage)
             merge = None if coarsest else PatchMerging(width, features_per_stage[level + 1], self.strides[level + 2])
             blocks = BlockSequence(
-                *(make_block(width, rate) for rate in rates), checkpointed=level in checkpointed_stages
+                *(make_block(level, width, rate) for rate in rates), checkpointed=level in checkpointed_stages
             )
             stages.append(VSSStage(blocks, merge))
         self.layers = nn.ModuleList(stages)

@@ -4,10 +4,6 @@ from typing import Any
 
 from torch import nn
 
-STATE_SPACE_PARAMETERS = frozenset({"A_logs", "A_log", "Ds", "dt_projs_bias"})
-"""Parameters of a scan whose zero has no meaning of 'small': log decay rates, skip gains, log step sizes; in Mamba-1's
-layer the latter two are vectors, and as such never decay."""
-
 
 def parameter_groups(network: nn.Module, weight_decay: float, decay_everything: bool) -> list[dict[str, Any]]:
     """Parameter groups for AdamW.
@@ -15,13 +11,14 @@ def parameter_groups(network: nn.Module, weight_decay: float, decay_everything: 
     Args:
         network: compiled or not.
         weight_decay: decoupled decay of the weights.
-        decay_everything: one group, as VM-UNet's code trains; otherwise norms, biases, gains and the scan's own
-            parameters form a second group without decay, as mamba_ssm marks its own.
+        decay_everything: one group, as VM-UNet's code trains. Otherwise a second group has no decay: norms, biases and
+            other vectors, and the parameters that a block names in its attribute ``no_weight_decay``.
     """
-    named = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if decay_everything:
-        return [{"params": [parameter for _, parameter in named], "weight_decay": weight_decay}]
+        return [{"params": parameters, "weight_decay": weight_decay}]
+    spared = {id(getattr(block, name)) for block in network.modules() for name in getattr(block, "no_weight_decay", ())}
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-    for name, parameter in named:
-        groups[parameter.ndim > 1 and name.rpartition(".")[2] not in STATE_SPACE_PARAMETERS].append(parameter)
+    for parameter in parameters:
+        groups[parameter.ndim > 1 and id(parameter) not in spared].append(parameter)
     return [{"params": groups[True], "weight_decay": weight_decay}, {"params": groups[False], "weight_decay": 0.0}]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from torch import nn
 
-from nnunetv2_mamba.architectures._registry import NETWORKS
+from nnunetv2_mamba.architectures.registry import NETWORKS
 
 
 class Small(NamedTuple):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nnunetv2_mamba.architectures import S3Mamba, VMUNet
-from nnunetv2_mamba.architectures._registry import NETWORKS
+from nnunetv2_mamba.architectures.registry import NETWORKS
 from tests.architectures.small_networks import small_arguments, small_network, sweep, sweep_those_with
 
 STRIDES = (1, 4, 2)

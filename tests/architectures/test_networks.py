@@ -12,8 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nnunetv2_mamba import architectures
-from nnunetv2_mamba.architectures._registry import NETWORKS
 from tests.architectures.small_networks import small_network, sweep, sweep_those_with, sweep_values
 
 CONV_OPS = [pytest.param(nn.Conv2d, id="2d"), pytest.param(nn.Conv3d, id="3d")]
@@ -38,10 +36,6 @@ def sum_of_squares(outputs: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
 
 
 both_dimensions = pytest.mark.parametrize("conv_op", CONV_OPS)
-
-
-def test_registry_holds_all_public_networks():
-    assert sorted(NETWORKS) == sorted(architectures.__all__)
 
 
 @sweep

@@ -13,7 +13,7 @@ WIDTHS = (8, 16)
 
 def make_tcma(num_classes: int = 3, **arguments) -> TCMA:
     torch.manual_seed(0)
-    return TCMA(2, num_classes, WIDTHS, STRIDES, **arguments)
+    return TCMA(2, num_classes, WIDTHS, strides=STRIDES, **arguments)
 
 
 def inputs(*spatial: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -27,7 +27,7 @@ def inputs(*spatial: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
 )
 def test_size(input_channels, num_classes, size):
     widths, strides = (96, 192, 384, 768), ((1, 1), (4, 4), (2, 2), (2, 2), (2, 2))
-    tcma = TCMA(input_channels, num_classes, widths, strides)
+    tcma = TCMA(input_channels, num_classes, widths, strides=strides)
     assert sum(parameter.numel() for parameter in tcma.parameters()) == size + 4 * num_classes
 
 
@@ -77,13 +77,14 @@ def test_flat_image_is_finite():
 @pytest.mark.parametrize("stride", [(1, 4), (4, 4), (8, 2), (3, 6)], ids=str)
 def test_image_stem_lands_on_the_tokens(stride):
     size = [5 * step for step in stride]
-    assert ImageStem(1, 4, stride, nn.Conv2d)(torch.randn(1, 1, *size)).shape == (1, 4, 5, 5)
+    assert ImageStem(1, 4, stride, conv_op=nn.Conv2d)(torch.randn(1, 1, *size)).shape == (1, 4, 5, 5)
 
 
 @pytest.mark.parametrize(("conv_op", "stride"), [(nn.Conv2d, (4, 2)), (nn.Conv3d, (1, 4, 2))], ids=["2d", "3d"])
 def test_edges_are_the_mean_of_full_resolution(conv_op, stride):
     torch.manual_seed(0)
-    stem, image = EdgeStem(2, 4, stride, conv_op, None).double(), torch.randn(2, 2, *(8,) * len(stride)).double()
+    stem = EdgeStem(2, 4, stride, conv_op=conv_op, spacing=None).double()
+    image = torch.randn(2, 2, *(8,) * len(stride)).double()
     for parameter in stem.parameters():
         nn.init.normal_(parameter)
     sobel, convolution, norm = stem
@@ -104,7 +105,7 @@ def test_edges_are_measured_in_the_spacing():
 
 def test_a_scale_is_clipped_to_a_thin_axis():
     """A token acts on all of a thin axis, and along the others within its patch."""
-    scale = TCMA(1, 2, (4,), ((1, 1, 1), (1, 4, 4)), nn.Conv3d).seg_layers[0].scales[-1].double().eval()
+    scale = TCMA(1, 2, (4,), strides=((1, 1, 1), (1, 4, 4)), conv_op=nn.Conv3d).seg_layers[0].scales[-1].double().eval()
     torch.manual_seed(0)
     image, classes, edges = (torch.randn(1, channels, 3, 16, 24).double() for channels in (8, 2, 8))
     moved = image.clone()

@@ -126,10 +126,12 @@ def test_networks_work_without_nnunetv2():
 
 def test_public_names():
     from nnunetv2_mamba import architectures, evaluation, ops
+    from nnunetv2_mamba.architectures.registry import NETWORKS
 
-    assert {"S3Mamba", "SAUMamba", "SegMamba", "VMUNet"} == set(architectures.__all__)
+    assert {"S3Mamba", "SAUMamba", "SegMamba", "VMUNet"} == set(NETWORKS)
+    assert all(getattr(architectures, name) is network for name, network in NETWORKS.items())
     assert {"BackendError", "Decision", "causal_conv1d", "cross_selective_scan", "explain", "selective_scan"} == set(
         ops.__all__
     )
-    for package in (architectures, evaluation, ops):
+    for package in (evaluation, ops):
         assert all(hasattr(package, name) for name in package.__all__)

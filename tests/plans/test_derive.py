@@ -9,7 +9,7 @@ import pytest
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_mamba.architectures import _registry
+from nnunetv2_mamba.architectures.registry import NETWORKS
 from nnunetv2_mamba.plans.derive import derive_plans, derive_plans_file
 from nnunetv2_mamba.trainers.nnUNetTrainerS3Mamba import nnUNetTrainerS3Mamba
 from nnunetv2_mamba.trainers.nnUNetTrainerSegMamba import nnUNetTrainerSegMamba
@@ -83,7 +83,7 @@ def test_derived_plans_have_the_networks_that_trainers_build(plans, trainer_clas
 
 def all_arguments(architecture: dict) -> dict:
     """What the network is built from, defaults included."""
-    network = _registry.NETWORKS[architecture["network_class_name"].rpartition(".")[2]]
+    network = NETWORKS[architecture["network_class_name"].rpartition(".")[2]]
     parameters = signature(network).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty} | architecture["arch_kwargs"]
 

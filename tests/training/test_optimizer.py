@@ -9,6 +9,8 @@ from nnunetv2_mamba.training.optimizer import parameter_groups
 
 
 class ScanLike(nn.Module):
+    no_weight_decay = frozenset({"A_logs", "Ds", "dt_projs_bias"})
+
     def __init__(self):
         super().__init__()
         self.in_proj = nn.Linear(4, 8)

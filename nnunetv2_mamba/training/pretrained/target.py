@@ -65,7 +65,7 @@ def build_target(trainer: str, dataset: str, configuration: str, plans: str) -> 
             )
     except (RuntimeError, ValueError) as error:
         raise WeightsError(str(error)) from error
-    if not isinstance(network, VSSUNet):
+    if "VMamba" not in getattr(network, "published_weights", frozenset()):
         raise WeightsError(
             f"{trainer} with {plans} trains a {type(network).__name__}, for which VMamba has no weights: "
             f"give a trainer of VM-UNet or its relatives, or plans that name one of them."

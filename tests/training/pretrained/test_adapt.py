@@ -22,7 +22,7 @@ def integers(*shape: int) -> torch.Tensor:
 
 def embed_with(kernel: torch.Tensor) -> PatchEmbed:
     conv_op = nn.Conv2d if kernel.ndim == 4 else nn.Conv3d
-    embed = PatchEmbed(kernel.shape[1], kernel.shape[0], kernel.shape[2:], conv_op).to(kernel.dtype)
+    embed = PatchEmbed(kernel.shape[1], kernel.shape[0], kernel.shape[2:], conv_op=conv_op).to(kernel.dtype)
     with torch.no_grad():
         embed.proj.weight.copy_(kernel)
         embed.proj.bias.copy_(torch.arange(kernel.shape[0]))
