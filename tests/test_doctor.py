@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,31 +143,46 @@ def test_every_backend_is_told_with_reason_and_error():
     assert findings[1].text == "scan on cpu: sound: chosen (self-check: largest relative error 2.0e-07)"
 
 
-def test_the_slow_reference_is_a_warning_where_it_is_chosen():
-    chosen, unused = (backends.judge("cpu", [Decision("scan", "reference", it, "-")])[0] for it in (True, False))
+def slow(op: str = "selective_scan", **changes: object) -> Decision:
+    return replace(Decision(op, "torch", True, "chosen", slow="twice as long"), **changes)
+
+
+def test_a_slow_backend_is_a_warning_where_it_is_chosen():
+    chosen, unused = (backends.judge("mps", [slow(chosen=chosen)])[0] for chosen in (True, False))
     assert (chosen.status, unused.status) == (Status.WARN, Status.OK)
+    assert chosen.text == "selective_scan on mps: torch: chosen, and takes twice as long"
 
 
-@pytest.mark.parametrize(
-    ("device", "op", "status", "remedy"),
-    [
-        ("cuda", "selective_scan", Status.WARN, "nnunetv2-mamba[cuda]"),
-        ("cpu", "selective_scan", Status.WARN, "numba"),
-        ("mps", "selective_scan", Status.OK, ""),
-        ("cuda", "causal_conv1d", Status.OK, ""),
-    ],
-)
-def test_plain_torch_is_a_warning_where_something_faster_is_made_for_the_device(device, op, status, remedy):
-    (finding,) = backends.judge(device, [Decision(op, "torch", True, "chosen")])
-    assert finding.status is status
-    assert remedy in finding.remedy
-    assert ("and slow" in finding.text) is bool(remedy)
+def test_a_slow_backend_on_the_cpu_is_a_warning_that_names_what_is_faster():
+    (finding,) = backends.judge("cpu", [slow()])
+    assert finding.status is Status.WARN
+    assert "numba" in finding.remedy
 
 
-def test_a_slow_backend_that_the_user_forces_is_unset_not_installed(monkeypatch):
+def test_a_slow_backend_on_cuda_fails_as_training_does():
+    (finding,) = backends.judge("cuda", [slow()])
+    assert finding.status is Status.FAIL
+    assert finding.text.endswith("takes twice as long, so our trainers refuse to train on it")
+    for remedy in ("nnunetv2-mamba[cuda]", "-device cpu", "NNUNETV2_MAMBA_BACKEND=torch"):
+        assert remedy in finding.remedy
+
+
+def test_a_backend_that_is_not_slow_needs_no_remedy():
+    assert backends.judge("cuda", [slow("causal_conv1d", slow=None)])[0].status is Status.OK
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_slow_backend_that_the_user_forces_is_unset_not_installed(monkeypatch, device):
     monkeypatch.setenv("NNUNETV2_MAMBA_BACKEND", "torch")
-    (finding,) = backends.judge("cpu", [Decision("selective_scan", "torch", True, "chosen")])
+    (finding,) = backends.judge(device, [slow()])
     assert (finding.status, finding.remedy) == (Status.WARN, "unset NNUNETV2_MAMBA_BACKEND")
+
+
+def test_a_refusal_that_may_pass_is_a_warning_with_its_own_remedy():
+    refused = Decision("selective_scan", "triton", False, "rejected for now: no memory", remedy="free memory")
+    assert backends.judge("cuda", [refused])[0] == Finding(
+        Status.WARN, "selective_scan on cuda: triton: rejected for now: no memory", "free memory"
+    )
 
 
 def test_no_backend_at_all_fails():

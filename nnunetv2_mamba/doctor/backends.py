@@ -5,7 +5,7 @@ from typing import Any
 
 from nnunetv2_mamba.doctor.finding import Finding, Status
 
-# Where the plain torch backend is slow, and how to get the one made for that device. Apple GPUs have no other.
+# How to get the backend that is made for a device where the chosen one is slow.
 FASTER = {
     ("selective_scan", "cuda"): "pip install --no-build-isolation 'nnunetv2-mamba[cuda]'",
     ("selective_scan", "cpu"): "pip install --force-reinstall numba",
@@ -53,14 +53,7 @@ def judge(device: str, decisions: list) -> list[Finding]:
     from nnunetv2_mamba.ops.backends import BACKEND_VARIABLE
 
     forced = os.environ.get(BACKEND_VARIABLE)
-    findings = []
-    for decision in decisions:
-        text = f"{decision.op} on {device}: {decision.backend}: {decision.reason}"
-        if decision.error is not None:
-            text += f" (self-check: largest relative error {decision.error:.1e})"
-        remedy = remedy_for_slow(decision, device, forced)
-        status = Status.WARN if remedy else Status.OK
-        findings.append(Finding(status, text + (", and slow" if remedy else ""), remedy))
+    findings = [judge_one(decision, device, forced) for decision in decisions]
     served = {decision.op for decision in decisions if decision.chosen}
     for op in dict.fromkeys(decision.op for decision in decisions if decision.op not in served):
         text = f"{op} on {device}: no backend can serve it" + (f" while {BACKEND_VARIABLE}={forced}" if forced else "")
@@ -68,8 +61,8 @@ def judge(device: str, decisions: list) -> list[Finding]:
     return findings
 
 
-def remedy_for_slow(decision: Any, device: str, forced: str | None) -> str:
-    """How to get a faster backend than the chosen one; empty where it was not chosen or none is faster.
+def judge_one(decision: Any, device: str, forced: str | None) -> Finding:
+    """The finding from what became of one backend.
 
     Args:
         decision: a `nnunetv2_mamba.ops.Decision`.
@@ -77,12 +70,32 @@ def remedy_for_slow(decision: Any, device: str, forced: str | None) -> str:
         forced: the backend that the user forces, None where there is none.
     """
     from nnunetv2_mamba.ops.backends import BACKEND_VARIABLE
+    from nnunetv2_mamba.training.scan_backend import is_refused
 
-    faster = FASTER.get((decision.op, device))
-    slow = decision.backend == "reference" or (decision.backend == "torch" and faster is not None)
-    if not (decision.chosen and slow):
-        return ""
+    text = f"{decision.op} on {device}: {decision.backend}: {decision.reason}"
+    if decision.error is not None:
+        text += f" (self-check: largest relative error {decision.error:.1e})"
+    if decision.remedy:
+        return Finding(Status.WARN, text, decision.remedy)
+    if not (decision.chosen and decision.slow):
+        return Finding(Status.OK, text)
+    text += f", and takes {decision.slow}"
     if forced == decision.backend:
-        return f"unset {BACKEND_VARIABLE}"
+        return Finding(Status.WARN, text, f"unset {BACKEND_VARIABLE}")
+    remedy = remedy_for_slow(decision.op, device)
+    if not is_refused(decision, device, forced):
+        return Finding(Status.WARN, text, remedy)
+    remedy += f"; or train with -device cpu; or set {BACKEND_VARIABLE}={decision.backend} to train like this"
+    return Finding(Status.FAIL, text + ", so our trainers refuse to train on it", remedy)
+
+
+def remedy_for_slow(op: str, device: str) -> str:
+    """How to get a faster backend than the chosen one.
+
+    Args:
+        op: name of the op.
+        device: torch device type.
+    """
     why = "see the lines above for why the faster backends are out"
+    faster = FASTER.get((op, device))
     return f"{faster}; {why}" if faster else why

@@ -2,20 +2,26 @@
 
 A backend is a small object that can say why it is out (`unavailable`, `unsupported`); the choice is the first one that
 is not. Before its first use on a device it is checked against the reference. Nothing is swallowed: every refusal has a
-reason, kept for ``nnunetv2_mamba doctor`` and repeated in the error when somebody forces that backend.
+reason, kept for ``nnunetv2_mamba doctor`` and repeated in the error when somebody forces that backend. A refusal that
+may pass, such as one for want of memory, is not kept for good: `passing` says when the backend is tried again.
 """
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from textwrap import shorten
+from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+
+from nnunetv2_mamba.ops.passing import Verdict, Verdicts, remedy_if_passing
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +54,10 @@ class Call:
 class Backend(Protocol):
     """One implementation of an op.
 
-    Contract: `unavailable` answers for this machine and never raises; `unsupported` answers for one call and is cheap;
-    `self_check` compares with the reference on the given device, forwards and backwards, and returns the largest error
-    relative to the size of what is compared.
+    Contract: `unavailable` answers for this machine with a reason that lasts, and raises an error that may pass
+    (`passing.remedy_if_passing`); `unsupported` answers for one call and is cheap; `self_check` compares with the
+    reference on the given device, forwards and backwards, and returns the largest error relative to the size of what
+    is compared.
     """
 
     name: str
@@ -81,6 +88,8 @@ class Decision:
         chosen: whether calls of this kind go to it.
         reason: why it was chosen, not needed or refused.
         error: largest relative error of its self-check, None where it was not checked.
+        slow: how slow it is where others were made for the device; None where it is not.
+        remedy: what to do about a refusal that may pass; None where there is none, or where it lasts.
     """
 
     op: str
@@ -88,6 +97,8 @@ class Decision:
     chosen: bool
     reason: str
     error: float | None = None
+    slow: str | None = None
+    remedy: str | None = None
 
 
 class BackendRegistry(Generic[AnyBackend]):
@@ -98,6 +109,9 @@ class BackendRegistry(Generic[AnyBackend]):
         backends: most preferred first.
         tolerance: largest relative error a self-check may show.
         first: names of those that are to be preferred to the others for a call.
+        slow: device types, and the names of the backends that stand in there until a faster one works.
+        slowness: how slow those are, as in "it takes ...".
+        clock: seconds since any moment.
     """
 
     def __init__(
@@ -106,21 +120,23 @@ class BackendRegistry(Generic[AnyBackend]):
         backends: Sequence[AnyBackend],
         tolerance: float = 1e-4,
         first: Callable[[Call], Sequence[str]] = lambda call: (),
+        slow: Mapping[str, Collection[str]] = MappingProxyType({}),
+        slowness: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.op = op
         self.first = first
         self.backends = {backend.name: backend for backend in backends}
         self.tolerance = tolerance
-        self._unavailable: dict[tuple[AnyBackend, str], str | None] = {}
-        self._checked: dict[tuple[AnyBackend, str], tuple[str | None, float | None]] = {}
+        self.slow = slow
+        self.slowness = slowness
+        self._verdicts = Verdicts(clock)
+        self._serving: dict[Call, str] = {}
+        self._said_slow: set[tuple[str, torch.dtype]] = set()
 
     def refusal(self, name: str, call: Call) -> str | None:
         """Why a backend cannot serve a call, or None; runs the self-check once everything else allows the backend."""
-        backend = self.backends[name]
-        key = (backend, call.device)
-        if key not in self._unavailable:  # a broken package would be imported, and fail, at every call
-            self._unavailable[key] = backend.unavailable(call.device)
-        return self._unavailable[key] or backend.unsupported(call) or self._check(backend, call.device)[0]
+        return self._verdict(name, call).reason
 
     def select(self, call: Call, forced: str | None = None) -> str:
         """Name of the backend for a call.
@@ -135,52 +151,108 @@ class BackendRegistry(Generic[AnyBackend]):
         """
         if forced is not None:
             return self._force(forced, call, "backend=")
+        name = self._choose(call)
+        if self._serving.get(call) != name:
+            self._announce(name, call)
+        return name
+
+    def forced(self) -> str | None:
+        """The name in NNUNETV2_MAMBA_BACKEND, None where it is not set or is a backend of other ops only."""
         variable = os.environ.get(BACKEND_VARIABLE)
-        if variable and (variable in self.backends or variable not in known_backends()):
-            return self._force(variable, call, BACKEND_VARIABLE + "=")
-        for name in dict.fromkeys([*self.first(call), *self.backends]):
-            if self.refusal(name, call) is None:
-                return name
-        raise BackendError(f"no backend of {self.op} can serve {call}")
+        return variable if variable and (variable in self.backends or variable not in known_backends()) else None
 
     def explain(self, call: Call) -> list[Decision]:
         """What becomes of every backend for a call, in order of preference."""
         chosen: str | None = None
         with suppress(BackendError):  # the variable forces one that cannot run: then none is chosen
-            chosen = self.select(call)
+            chosen = self._choose(call)
         decisions = []
-        for name, backend in self.backends.items():
-            reason = self.refusal(name, call)
-            verdict = "chosen" if name == chosen else f"rejected: {reason}" if reason else "works, not preferred"
-            if chosen is None and reason is None:
-                verdict = "works, but the variable forces another"
-            error = self._checked.get((backend, call.device), (None, None))[1]
-            decisions.append(Decision(self.op, name, name == chosen, verdict, error))
+        for name in self.backends:
+            verdict = self._verdict(name, call)
+            reason = "works, not preferred" if chosen else "works, but the variable forces another"
+            if verdict.reason:
+                reason = f"rejected{' for now' if verdict.remedy else ''}: {verdict.reason}"
+            if name == chosen:
+                reason = "chosen"
+            slow = self.slowness if name in self.slow.get(call.device, ()) else None
+            decisions.append(Decision(self.op, name, name == chosen, reason, verdict.error, slow, verdict.remedy))
         return decisions
+
+    def _choose(self, call: Call) -> str:
+        if variable := self.forced():
+            return self._force(variable, call, BACKEND_VARIABLE + "=")
+        for name in self._preferred(call):
+            if self.refusal(name, call) is None:
+                return name
+        raise BackendError(f"no backend of {self.op} can serve {call}")
+
+    def _preferred(self, call: Call) -> list[str]:
+        return list(dict.fromkeys([*self.first(call), *self.backends]))
 
     def _force(self, name: str, call: Call, how: str) -> str:
         if name not in self.backends:
             raise BackendError(f"{how}{name}: {self.op} has no such backend, only {', '.join(self.backends)}")
-        if reason := self.refusal(name, call):
-            raise BackendError(f"{how}{name}: {self.op} cannot use it here because {reason}")
+        verdict = self._verdict(name, call)
+        if verdict.reason:
+            remedy = f": {verdict.remedy}" if verdict.remedy else ""
+            raise BackendError(f"{how}{name}: {self.op} cannot use it here because {verdict.reason}{remedy}")
         return name
 
-    def _check(self, backend: AnyBackend, device: str) -> tuple[str | None, float | None]:
-        key = (backend, device)
-        if key not in self._checked:
-            # A backend that does not even run must cost a reason, not the training: whatever it raises is that reason.
-            try:
-                error = _undisturbed(partial(backend.self_check, device))
-                wrong = not error <= self.tolerance
-                reason = f"its self-check is off by {error:.1e} (allowed {self.tolerance:.0e})" if wrong else None
-            except torch.OutOfMemoryError as failure:  # says nothing about the backend, and may not last
-                return f"there was no memory for its self-check: {failure}", None
-            except Exception as failure:
-                error, reason = None, f"its self-check failed with {type(failure).__name__}: {failure}"
-            if reason:
-                logger.warning("%s: backend %s on %s rejected: %s", self.op, backend.name, device, reason)
-            self._checked[key] = (reason, error)
-        return self._checked[key]
+    def _announce(self, name: str, call: Call) -> None:
+        """Say that calls of a kind go to another backend than before, and once a device that they go to a slow one."""
+        before, self._serving[call] = self._serving.get(call), name
+        if before:
+            logger.warning("%s on %s: %s from now on, instead of %s", self.op, call.device, name, before)
+        kind = (call.device, call.dtype)
+        if name not in self.slow.get(call.device, ()) or name == self.forced() or kind in self._said_slow:
+            return
+        self._said_slow.add(kind)
+        preferred = self._preferred(call)
+        faster = [f"{other}: {self.refusal(other, call)}" for other in preferred[: preferred.index(name)]]
+        why = "; ".join(faster)
+        logger.warning("%s on %s: %s, which takes %s; %s", self.op, call.device, name, self.slowness, why)
+
+    def _verdict(self, name: str, call: Call) -> Verdict:
+        backend = self.backends[name]
+        # A broken package would be imported, and fail, at every call.
+        there = self._verdicts.get((backend, call.device, "there"), partial(self._look_for, backend, call.device))
+        if there.reason:
+            return there
+        if reason := backend.unsupported(call):
+            return Verdict(reason)
+        return self._verdicts.get((backend, call.device, "right"), partial(self._check, backend, call.device))
+
+    def _look_for(self, backend: AnyBackend, device: str) -> Verdict:
+        # As for the self-check: whatever it raises is the reason.
+        try:
+            return Verdict(backend.unavailable(device))
+        except Exception as failure:
+            return self._refuse(backend, device, f"it does not load: {_in_one_line(failure)}", failure)
+
+    def _check(self, backend: AnyBackend, device: str) -> Verdict:
+        # A backend that does not even run must cost a reason, not the training: whatever it raises is that reason.
+        try:
+            error = _undisturbed(partial(backend.self_check, device))
+        except Exception as failure:
+            return self._refuse(backend, device, f"its self-check failed with {_in_one_line(failure)}", failure)
+        if error <= self.tolerance:
+            return Verdict(error=error)
+        return self._refuse(
+            backend, device, f"its self-check is off by {error:.1e} (allowed {self.tolerance:.0e})", error=error
+        )
+
+    def _refuse(
+        self,
+        backend: AnyBackend,
+        device: str,
+        reason: str,
+        failure: Exception | None = None,
+        error: float | None = None,
+    ) -> Verdict:
+        remedy = None if failure is None else remedy_if_passing(failure)
+        how = "rejected for now, and tried again later" if remedy else "rejected"
+        logger.warning("%s: backend %s on %s %s: %s", self.op, backend.name, device, how, reason)
+        return Verdict(reason, error, remedy)
 
 
 def check_kinds(op: str, tensors: Sequence[Tensor | None]) -> None:
@@ -204,6 +276,11 @@ def explain(device: str) -> list[Decision]:
 def known_backends() -> set[str]:
     """Names of all backends of all ops."""
     return {name for registry in _registries() for name in registry.backends}
+
+
+def _in_one_line(error: Exception) -> str:
+    # A compiler's errors run over pages.
+    return f"{type(error).__name__}: {shorten(str(error), 500, placeholder=' ...')}"
 
 
 def _undisturbed(check: Callable[[], float]) -> float:

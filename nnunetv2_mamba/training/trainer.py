@@ -17,6 +17,7 @@ from nnunetv2_mamba.plans.architecture import deep_supervision_scales, mamba_arc
 from nnunetv2_mamba.training.lesions_below_token import warn_of_lesions_below_token
 from nnunetv2_mamba.training.optimizer import parameter_groups
 from nnunetv2_mamba.training.robust_trainer import RobustTrainer
+from nnunetv2_mamba.training.scan_backend import scan_backend_for_training
 from nnunetv2_mamba.training.schedule import WarmupCosineSchedule
 from nnunetv2_mamba.training.settings import CHECKPOINTED_STAGES_VARIABLE, checkpointed_stages_from_environment
 
@@ -137,6 +138,21 @@ class MambaTrainer(RobustTrainer):
         datasets = super().get_tr_and_val_datasets()
         self._training_cases = datasets[0]
         return datasets
+
+    def run_training(self) -> None:
+        """Train, unless the scans would run on plain PyTorch on a GPU; the log names what they run on.
+
+        Raises:
+            SlowScanError: they would, and NNUNETV2_MAMBA_BACKEND does not ask for it; nothing has been started.
+            BackendError: NNUNETV2_MAMBA_BACKEND names a backend that cannot run.
+            TrainingRunningError: another process trains this fold.
+        """
+        # With --c a finished training only repeats its validation.
+        if self.current_epoch < self.num_epochs:
+            chosen = scan_backend_for_training(self.device.type)
+            if self.local_rank == 0:
+                self.print_to_log_file(chosen)
+        super().run_training()
 
     def on_train_start(self) -> None:
         """Start as nnU-Net does, and say in the log how many lesions are smaller than one token."""

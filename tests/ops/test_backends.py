@@ -211,21 +211,6 @@ def test_the_first_call_may_come_under_another_default_dtype():
         torch.set_default_dtype(torch.float32)
 
 
-def test_a_lack_of_memory_is_not_remembered():
-    class Unlucky(ChunkedBackend):
-        checks = 0
-
-        def self_check(self, device):
-            self.checks += 1
-            if self.checks == 1:
-                raise torch.OutOfMemoryError("out of memory")
-            return 0.0
-
-    registry = _registry(Unlucky())
-    assert registry.select(CPU) == "reference"
-    assert registry.select(CPU) == "torch"
-
-
 def test_the_backward_pass_reads_its_saved_tensors_once(inputs):
     leaves = [tensor.requires_grad_() for tensor in inputs]
     expected = torch.autograd.grad(selective_scan(*leaves).sum(), leaves)

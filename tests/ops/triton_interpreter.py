@@ -233,8 +233,8 @@ def broken() -> dict[str, Callable[[], Any]]:
         registry = BackendRegistry("broken", [TritonBackend(), ReferenceBackend()])
         # As many segments as there are chunks, so that what is handed on from one to the next matters.
         with patch.object(module, name, replacement), planned(processors=lambda device: 100):
-            chosen = registry.select(Call("cpu"))
-        return {"chosen": chosen, "error": registry._checked[registry.backends["triton"], "cpu"][1]}
+            triton, reference = registry.explain(Call("cpu"))
+        return {"chosen": "triton" if triton.chosen else reference.backend, "error": triton.error}
 
     around, after, gradients = (
         triton_backward.states_around, triton_forward.states_after, triton_backward.state_gradients,

@@ -5,6 +5,7 @@ import importlib
 import torch
 
 from nnunetv2_mamba.ops.backends import Call
+from nnunetv2_mamba.ops.passing import remedy_if_passing
 
 
 class CompiledForTheCpu:
@@ -19,6 +20,8 @@ class CompiledForTheCpu:
         try:
             importlib.import_module("numba")
         except (ImportError, OSError) as error:
+            if remedy_if_passing(error):
+                raise
             return f"numba does not import: {error}"
         return None
 
