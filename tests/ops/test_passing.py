@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from nnunetv2_mamba.ops import BackendError
+from nnunetv2_mamba.ops import BackendError, selective_scan
 from nnunetv2_mamba.ops.backends import BackendRegistry, Call
 from nnunetv2_mamba.ops.passing import MORE_MEMORY, PAUSES, WORKING_DISK, remedy_if_passing
 from nnunetv2_mamba.ops.scan.chunked import ChunkedBackend
@@ -229,6 +229,19 @@ def test_a_slow_backend_is_not_worth_a_word_where_it_is_forced_or_nothing_is_fas
         monkeypatch.setenv("NNUNETV2_MAMBA_BACKEND", "reference")
         assert slow_registry(Kernel(BROKEN_LIBRARY)).select(Call("cuda")) == "reference"
     assert "takes" not in caplog.text
+
+
+def test_torch_compile_takes_the_backend_that_is_there_and_says_that_it_is_slow(
+    monkeypatch, caplog, draw, assert_close
+):
+    registry = registry_of(Kernel(FULL_DISK, failures=9), ChunkedBackend(), slow={"cpu": ("torch",)}, slowness="long")
+    monkeypatch.setattr("nnunetv2_mamba.ops.scan.interface.REGISTRY", registry)
+    inputs = draw(1, 2, 9), draw(1, 2, 9).exp(), -draw(2, 3).exp(), draw(1, 3, 9), draw(1, 3, 9)
+    torch._dynamo.reset()
+    with caplog.at_level(logging.WARNING):
+        found = torch.compile(selective_scan, fullgraph=True, backend="aot_eager")(*inputs)
+    assert "scan on cpu: torch, which takes long; kernel: its self-check failed" in caplog.text
+    assert_close("y", selective_scan(*inputs, backend="reference"), found, 1e-5)
 
 
 def test_plain_pytorch_is_slow_where_a_kernel_was_made_for_the_device():

@@ -11,6 +11,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_mamba.ops import BackendError, Decision
 from nnunetv2_mamba.ops.backends import BackendRegistry
+from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet import nnUNetTrainerVMUNet
 from nnunetv2_mamba.training import trainer as trainer_module
 from nnunetv2_mamba.training.scan_backend import (
     PATIENCE,
@@ -19,7 +20,6 @@ from nnunetv2_mamba.training.scan_backend import (
     refusal_to_train,
     scan_backend_for_training,
 )
-from nnunetv2_mamba.training.trainers import nnUNetTrainerVMUNet
 
 SLOWNESS = "twice as long"
 OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory")
