@@ -31,9 +31,9 @@ def train(trainer_name: str, rate: float, preprocessed: Path) -> dict[str, Any]:
         Training loss of the last epoch, Dice of each class over the patches of the last epochs, Dice over all pixels
         of the validation images, and seconds.
     """
-    from nnunetv2_mamba.training import trainers
+    from nnunetv2_mamba.plugin import load_trainer
 
-    base = getattr(trainers, trainer_name)
+    base = load_trainer(trainer_name)
     subclass = type(f"{trainer_name}_{rate:g}", (base,), {"initial_lr": rate})
     plans = json.loads((preprocessed / "nnUNetPlans.json").read_text()) | {"continue_training": False}
     dataset = json.loads((preprocessed / "dataset.json").read_text())

@@ -21,7 +21,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 
-from nnunetv2_mamba.training import trainers as ours
+from nnunetv2_mamba.plugin import load_trainer, trainer_names
 from nnunetv2_mamba.training.trainer import MambaTrainer
 
 DATASET = "Dataset001_Benchmark"
@@ -128,7 +128,7 @@ def _plain(value: Any) -> Any:
 def trainer_classes() -> dict[str, tuple[type[nnUNetTrainer], type[ExperimentPlanner]]]:
     """Every trainer, nnU-Net's own first under the names of their networks, and the planner it goes with."""
     stock = {PLAIN: (nnUNetTrainer, ExperimentPlanner), RESIDUAL: (nnUNetTrainer, ResEncUNetPlanner)}
-    named = {name: value for name, value in vars(ours).items() if name.startswith("nnUNetTrainer")}
+    named = {name: load_trainer(name) for name in trainer_names()}
     return stock | {name: (trainer, ExperimentPlanner) for name, trainer in named.items()}
 
 

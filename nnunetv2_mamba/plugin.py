@@ -5,6 +5,7 @@ in the environment variable nnUNet_extTrainer. Here, names are file names: one t
 Nothing in this module imports torch or nnunetv2, so that a mistyped name is answered at once.
 """
 
+import importlib
 import importlib.util
 import os
 import re
@@ -25,6 +26,15 @@ def trainers_folder() -> Path:
 def trainer_names() -> list[str]:
     """Our trainers as ``-tr`` takes them, in alphabetical order."""
     return sorted(file.stem for file in trainers_folder().glob("nnUNetTrainer*.py"))
+
+
+def load_trainer(name: str) -> type:
+    """One of our trainers, by its name; this imports nnU-Net.
+
+    Args:
+        name: one of `trainer_names`.
+    """
+    return getattr(importlib.import_module(f"nnunetv2_mamba.trainers.{name}"), name)
 
 
 def external_folders() -> list[Path]:

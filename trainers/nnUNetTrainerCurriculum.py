@@ -1,5 +1,10 @@
 """nnU-Net trainer of the plans' own network with the curriculum; select it with ``-tr nnUNetTrainerCurriculum``."""
 
-from nnunetv2_mamba.training.trainers import nnUNetTrainerCurriculum
+from nnunetv2_mamba.training.curriculum import CurriculumMixin
+from nnunetv2_mamba.training.look_up import same_at_every_look_up
+from nnunetv2_mamba.training.robust_trainer import RobustTrainer
 
-__all__ = ["nnUNetTrainerCurriculum"]
+
+@same_at_every_look_up
+class nnUNetTrainerCurriculum(CurriculumMixin, RobustTrainer):
+    """nnU-Net's own training of the network that the plans name, plain or residual, with the regularised curriculum."""

@@ -1,5 +1,11 @@
 """nnU-Net trainer of SA-UMamba; select it with ``-tr nnUNetTrainerSAUMamba``."""
 
-from nnunetv2_mamba.training.trainers import nnUNetTrainerSAUMamba
+from nnunetv2_mamba.training.look_up import same_at_every_look_up
+from nnunetv2_mamba.training.trainer import MambaTrainer
 
-__all__ = ["nnUNetTrainerSAUMamba"]
+
+@same_at_every_look_up
+class nnUNetTrainerSAUMamba(MambaTrainer):
+    """Trains SA-UMamba (Liu et al. 2025), with 1x1 heads on the decoder's levels for deep supervision."""
+
+    network_name = "SAUMamba"

@@ -1,5 +1,11 @@
 """nnU-Net trainer of VM-UNet; select it with ``-tr nnUNetTrainerVMUNet``."""
 
-from nnunetv2_mamba.training.trainers import nnUNetTrainerVMUNet
+from nnunetv2_mamba.training.look_up import same_at_every_look_up
+from nnunetv2_mamba.training.trainer import MambaTrainer
 
-__all__ = ["nnUNetTrainerVMUNet"]
+
+@same_at_every_look_up
+class nnUNetTrainerVMUNet(MambaTrainer):
+    """Trains VM-UNet (Ruan and Xiang 2024), with 1x1 heads on the decoder's levels for deep supervision."""
+
+    network_name = "VMUNet"

@@ -69,9 +69,7 @@ def network_of(trainer: str | None, configuration: Mapping[str, Any]) -> Network
     if trainer is None and not architecture["arch_kwargs"].get("strides"):
         return None
     if trainer in plugin.trainer_names() or (trainer is None and not is_ours(architecture)):
-        from nnunetv2_mamba.training import trainers
-
-        chosen = getattr(trainers, trainer or DEFAULT_TRAINER)
+        chosen = plugin.load_trainer(trainer or DEFAULT_TRAINER)
         if hasattr(chosen, "network_name"):
             arguments = {**chosen.network_parts, **chosen.network_overrides}
             try:

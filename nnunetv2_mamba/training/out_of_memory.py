@@ -7,21 +7,13 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 
-GIB = 2**30
+from nnunetv2_mamba.ops.passing import is_out_of_memory
 
-# What PyTorch's allocator for the CPU and the libraries of NVIDIA write; they have no exception of their own.
-_PHRASES = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+GIB = 2**30
 
 
 class TrainingOutOfMemoryError(RuntimeError):
     """The memory does not suffice for a training step; the message says how much it takes and what helps."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory could not be allocated, on the CPU or on a GPU."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in _PHRASES)
 
 
 @contextmanager

@@ -21,11 +21,11 @@ import torch
 from batchgenerators.utilities.file_and_folder_operations import write_pickle
 from nnunetv2.run.run_training import maybe_load_checkpoint
 
-from nnunetv2_mamba.training import trainers
+from nnunetv2_mamba.trainers.nnUNetTrainerS3Mamba import nnUNetTrainerS3Mamba
 from nnunetv2_mamba.training.curriculum import mixin
 from tests.training.conftest import toy_plans
 
-BASE = trainers.nnUNetTrainerS3Mamba
+BASE = nnUNetTrainerS3Mamba
 """What is killed and continued; it gets a tiny network and its own state in checkpoints is compared too."""
 
 DATASET = "Dataset999_Toy"

@@ -6,8 +6,7 @@ import pytest
 
 from nnunetv2_mamba.building_blocks.enhanced_channel_feature import EnCFBlock
 from nnunetv2_mamba.building_blocks.tcma import TCMA
-from nnunetv2_mamba.plugin import trainer_names
-from nnunetv2_mamba.training import trainers
+from nnunetv2_mamba.plugin import load_trainer, trainer_names
 from nnunetv2_mamba.training.curriculum import CurriculumMixin
 
 BASELINE, FULL = "nnUNetTrainerVMUNet", "nnUNetTrainerS3Mamba"
@@ -25,7 +24,7 @@ SMALL = {"features_per_stage": (8, 16), "d_state": 2}
 
 
 def small(name: str) -> type:
-    base = getattr(trainers, name)
+    base = load_trainer(name)
     reduction = {"reduction": 4} if base.network_name == "S3Mamba" else {}
     return type(name, (base,), {"network_overrides": {**SMALL, **reduction}})
 

@@ -14,7 +14,7 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_mamba.architectures._vss_unet import VSSUNet
-from nnunetv2_mamba.training import trainers
+from nnunetv2_mamba.plugin import load_trainer, trainer_names
 from nnunetv2_mamba.training.pretrained.vmamba import WeightsError
 
 SEED = 0
@@ -76,9 +76,8 @@ def build_target(trainer: str, dataset: str, configuration: str, plans: str) -> 
 
 def _trainer_class(name: str) -> type[nnUNetTrainer]:
     # nnU-Net's search imports each of its own trainers first; and it may have been told not to search in ours.
-    ours = getattr(trainers, name, None)
-    if isinstance(ours, type) and issubclass(ours, nnUNetTrainer):
-        return ours
+    if name in trainer_names():
+        return load_trainer(name)
     return recursive_find_trainer_class_by_name(name)
 
 

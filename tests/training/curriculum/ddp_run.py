@@ -10,10 +10,10 @@ import torch
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as stock_module
 from torch import distributed
 
+from nnunetv2_mamba.trainers.nnUNetTrainerVMUNet_CL import nnUNetTrainerVMUNet_CL
 from nnunetv2_mamba.training.curriculum import Curriculum
 from nnunetv2_mamba.training.curriculum.loss import CaseWeightedLoss
 from nnunetv2_mamba.training.curriculum.progress import CURVES
-from nnunetv2_mamba.training.trainers import nnUNetTrainerVMUNet_CL
 from tests.training.curriculum.conftest import PATCH, RADII, plans
 from tests.training.curriculum.test_loss import IGNORE, KINDS, stock_loss
 

@@ -9,12 +9,13 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from PIL import Image
 
+from nnunetv2_mamba.trainers.nnUNetTrainerCurriculum import nnUNetTrainerCurriculum
+from nnunetv2_mamba.trainers.nnUNetTrainerS3Mamba import nnUNetTrainerS3Mamba
 from nnunetv2_mamba.training.curriculum import Curriculum, CurriculumMixin
 from nnunetv2_mamba.training.curriculum.lesion_sizes import CACHE, CurriculumError
 from nnunetv2_mamba.training.curriculum.progress import CURVES, LOSSES, PACING, SAMPLE_SIZE, WEIGHTS
 from nnunetv2_mamba.training.robust_trainer import RobustTrainer
 from nnunetv2_mamba.training.safe_checkpoint import EXTRAS_KEY
-from nnunetv2_mamba.training.trainers import nnUNetTrainerCurriculum, nnUNetTrainerS3Mamba
 from tests.training.curriculum.conftest import RADII, blob, save_case
 
 TRAINING = sorted(set(RADII) - {"validation"})

@@ -14,7 +14,6 @@ from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 
 from nnunetv2_mamba import __version__, architectures, cli, plugin
 from nnunetv2_mamba.architectures._vss_unet import VSSUNet
-from nnunetv2_mamba.training import trainers
 from nnunetv2_mamba.training.pretrained.target import build_target
 from nnunetv2_mamba.training.pretrained.transfer import transfer
 from nnunetv2_mamba.training.pretrained.vmamba import WeightsError, counterparts
@@ -120,7 +119,8 @@ def test_coverage_decides(convert, tmp_path):
 @pytest.mark.usefixtures("dataset")
 @pytest.mark.parametrize("trainer", plugin.trainer_names())
 def test_every_trainer_of_our_networks_can_be_given_weights(small, trainer):
-    network = getattr(architectures, getattr(getattr(trainers, trainer), "network_name", ""), PlainConvUNet)
+    name = getattr(plugin.load_trainer(trainer), "network_name", None)
+    network = getattr(architectures, name) if name else PlainConvUNet
     if not issubclass(network, VSSUNet):
         with pytest.raises(WeightsError, match=f"^{trainer} with nnUNetPlans trains a {network.__name__}, for which"):
             build_target(trainer, "902", "stock", "nnUNetPlans")

@@ -1,0 +1,22 @@
+"""Keeps a trainer one class, although nnU-Net imports its file anew at every look-up."""
+
+from typing import TypeVar
+
+PACKAGE = "nnunetv2_mamba.trainers"
+
+AnyTrainer = TypeVar("AnyTrainer", bound=type)
+
+_trainers: dict[str, type] = {}
+
+
+def same_at_every_look_up(trainer: AnyTrainer) -> AnyTrainer:
+    """Class decorator for the files in ``trainers/``: every import of such a file gives the same, picklable class.
+
+    nnU-Net imports the file as a module of its own, and forgets every module from that folder after the look-up.
+
+    Args:
+        trainer: the class that the file is named after.
+    """
+    known = _trainers.setdefault(trainer.__name__, trainer)
+    known.__module__ = f"{PACKAGE}.{trainer.__name__}"
+    return known
