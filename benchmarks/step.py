@@ -34,7 +34,7 @@ from benchmarks.networks import (
     workspace,
 )
 from benchmarks.processes import extra_memory, in_fresh_process
-from nnunetv2_mamba.training.checkpoint import bare_network
+from nnunetv2_mamba.training.safety.checkpoint_file import bare_network
 from nnunetv2_mamba.training.settings import CHECKPOINTED_STAGES_VARIABLE
 
 AIM = 1.5

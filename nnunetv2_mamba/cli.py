@@ -1,4 +1,4 @@
-"""The command ``nnUNetv2_mamba``: one dataclass a command, whose fields are its options and whose run() does the work.
+"""The command ``nnUNetv2_mamba``: it parses the command line into the dataclass of a command, and runs that.
 
 Importing this module or asking for help loads neither torch nor nnunetv2: a command imports what it needs when it runs.
 """
@@ -8,214 +8,46 @@ import dataclasses
 import importlib
 import os
 import sys
-from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
 
-from nnunetv2_mamba import __version__, plugin
+from nnunetv2_mamba import __version__
+from nnunetv2_mamba.commands.options import PROGRAM
+from nnunetv2_mamba.commands.stock import StockCommand
 
-PROGRAM = "nnUNetv2_mamba"
-
-# Name, where its dataclass is, and what it does; the dataclass itself is imported when its command is given.
+# Name, its file in `commands` and the dataclass in it, and what it does; a dataclass is imported when it is asked for.
 COMMANDS = {
-    "train": ("nnunetv2_mamba.cli:Train", "nnUNetv2_train, with our trainers found whatever the environment says"),
-    "predict": ("nnunetv2_mamba.cli:Predict", "nnUNetv2_predict, likewise"),
-    "plan": ("nnunetv2_mamba.cli:Plan", "derive plans that name one of our networks, for nnU-Net's own trainer"),
+    "train": (
+        "train:Train",
+        "nnUNetv2_train, with our trainers found whatever the environment says",
+    ),
+    "predict": ("predict:Predict", "nnUNetv2_predict, likewise"),
+    "plan": (
+        "plan:Plan",
+        "derive plans that name one of our networks, for nnU-Net's own trainer",
+    ),
     "inspect": (
-        "nnunetv2_mamba.commands.inspect:Inspect",
+        "inspect:Inspect",
         "before training: say how many lesions there are, how large, and what a network can see of them",
     ),
     "evaluate": (
-        "nnunetv2_mamba.commands.evaluate:Evaluate",
+        "evaluate:Evaluate",
         "say which lesions were found, in predictions or a trained model's folds",
     ),
     "report": (
-        "nnunetv2_mamba.commands.report:Report",
+        "report:Report",
         "one page about models: found, missed and invented lesions, intervals, pictures",
     ),
     "convert-weights": (
-        "nnunetv2_mamba.training.pretrained.command:ConvertWeights",
+        "convert_weights:ConvertWeights",
         "make a file for -pretrained_weights from a VMamba classifier",
     ),
-    "demo": ("nnunetv2_mamba.demo.command:Demo", "plan, train, predict and evaluate on a small real dataset"),
-    "doctor": ("nnunetv2_mamba.cli:Doctor", "say what works on this machine, what does not, and the remedy"),
-    "trainers": ("nnunetv2_mamba.cli:Trainers", "list our trainers; --folder prints where they are"),
+    "demo": ("demo:Demo", "plan, train, predict and evaluate on a small real dataset"),
+    "doctor": (
+        "doctor:Doctor",
+        "say what works on this machine, what does not, and the remedy",
+    ),
+    "trainers": ("trainers:Trainers", "list our trainers; --folder prints where they are"),
 }
-
-
-def option(help: str, *flags: str, **settings: Any) -> dict[str, Any]:
-    """Metadata that make a dataclass field a command line option.
-
-    Args:
-        help: what ``--help`` says.
-        *flags: spellings of the option; ``--name`` of the field where none is given. A word without a dash makes it a
-            positional argument, which that word stands for in the help.
-        **settings: anything else that `argparse` takes, such as ``nargs`` or ``metavar``.
-    """
-    return {"help": help, "flags": flags, "settings": settings}
-
-
-@dataclass
-class StockCommand:
-    """A command of nnU-Net that gets its arguments untouched, once our trainers can be found.
-
-    Attributes:
-        arguments: everything behind the command's name.
-    """
-
-    arguments: list[str]
-
-    def run(self) -> int:
-        """Check what is cheap to check, then hand over to nnU-Net."""
-        plugin.expose_trainers()
-        self.check_trainer()
-        self.check_dataset()
-        self.check_torchvision()
-        sys.argv = [f"{PROGRAM} {type(self).__name__.lower()}", *self.arguments]
-        return self.entry()() or 0
-
-    def check_trainer(self) -> None:
-        """Refuse a trainer that nnU-Net cannot find before it spends seconds on looking."""
-        trainer = value_of(self.arguments, "-tr")
-        if trainer is None or plugin.may_exist(trainer):
-            return
-        raise SystemExit(
-            f"-tr {trainer}: neither nnU-Net, nor nnUNet_extTrainer, nor this package has such a trainer; "
-            f"ours are {', '.join(plugin.trainer_names())}"
-        )
-
-    def check_dataset(self) -> None:
-        """Refuse a missing dataset in nnU-Net's own words, without a stack of calls."""
-        dataset = self.dataset()
-        if dataset is None:
-            return
-        from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-
-        try:
-            maybe_convert_to_dataset_name(dataset)
-        except (RuntimeError, ValueError) as error:
-            raise SystemExit(str(error)) from error
-
-    def check_torchvision(self) -> None:
-        """Refuse a torchvision that would end nnU-Net's look-up of trainers of other packages, with the remedy."""
-        trainer = value_of(self.arguments, "-tr")
-        if trainer not in plugin.trainer_names():
-            return
-        from nnunetv2_mamba.doctor import Status, check_torchvision
-
-        finding = check_torchvision()
-        if finding.status is Status.FAIL:
-            raise SystemExit(f"-tr {trainer}: nnU-Net cannot search for it because {finding.text}; {finding.remedy}")
-
-    def dataset(self) -> str | None:
-        """Dataset name or id among the arguments."""
-        raise NotImplementedError
-
-    def entry(self) -> Any:
-        """nnU-Net's entry function."""
-        raise NotImplementedError
-
-
-@dataclass
-class Train(StockCommand):
-    """Train with nnU-Net; takes the arguments of nnUNetv2_train."""
-
-    def dataset(self) -> str | None:
-        """First argument, unless that is an option."""
-        first = self.arguments[:1]
-        return first[0] if first and not first[0].startswith("-") else None
-
-    def entry(self) -> Any:
-        """What nnUNetv2_train calls."""
-        from nnunetv2.run.run_training import run_training_entry
-
-        return run_training_entry
-
-
-@dataclass
-class Predict(StockCommand):
-    """Predict with nnU-Net; takes the arguments of nnUNetv2_predict."""
-
-    def dataset(self) -> str | None:
-        """What follows -d."""
-        return value_of(self.arguments, "-d")
-
-    def entry(self) -> Any:
-        """What nnUNetv2_predict calls."""
-        from nnunetv2.inference.predict_from_raw_data import predict_entry_point
-
-        return predict_entry_point
-
-
-@dataclass
-class Plan:
-    """Derive a plans file that names one of our networks, sharing the preprocessed data of the plans it comes from."""
-
-    dataset: str = field(metadata=option("dataset id or name", "-d"))
-    source: str = field(default="nnUNetPlans", metadata=option("plans to start from", "--from", metavar="PLANS"))
-    network: str = field(default="S3Mamba", metadata=option("one of our networks"))
-    configurations: list[str] | None = field(
-        default=None, metadata=option("configurations that get the network; all unless given", "-c", nargs="+")
-    )
-    name: str | None = field(default=None, metadata=option("name of the new plans; made from the two unless given"))
-    checkpointed_stages: list[int] | None = field(
-        default=None,
-        metadata=option("stages that need less memory and more time in training; 0 is the finest", nargs="+"),
-    )
-    batch_size: int | None = field(
-        default=None, metadata=option("samples in a training step; as nnU-Net planned unless given", metavar="N")
-    )
-
-    def run(self) -> int:
-        """Write the plans file and print the training command that uses it."""
-        from nnunetv2_mamba.plans.derive import derive_plans_file
-
-        try:
-            path = derive_plans_file(
-                self.dataset,
-                self.source,
-                self.network,
-                self.configurations,
-                self.name,
-                self.checkpointed_stages,
-                self.batch_size,
-            )
-        except (OSError, RuntimeError, ValueError) as error:
-            raise SystemExit(f"{PROGRAM} plan: {error}") from error
-        print(f"{path}\ntrain it with: nnUNetv2_train {self.dataset} CONFIGURATION FOLD -p {path.stem}")
-        return 0
-
-
-@dataclass
-class Doctor:
-    """Say what works on this machine, what does not, and the remedy; exit code 0 when training would work."""
-
-    def run(self) -> int:
-        """Print every finding and return 1 if one of them keeps nnU-Net from training."""
-        from nnunetv2_mamba.doctor import report
-
-        return report()
-
-
-@dataclass
-class Trainers:
-    """List our trainers, or the folder that nnUNet_extTrainer has to name."""
-
-    folder: bool = field(default=False, metadata=option("print their folder, for nnUNet_extTrainer"))
-
-    def run(self) -> int:
-        """Print one name a line, or the folder."""
-        print(plugin.trainers_folder() if self.folder else "\n".join(plugin.trainer_names()))
-        return 0
-
-
-def value_of(arguments: list[str], flag: str) -> str | None:
-    """What follows a flag, as ``-tr NAME`` or ``-tr=NAME``; None where the flag is not there."""
-    for position, argument in enumerate(arguments):
-        if argument == flag:
-            return next(iter(arguments[position + 1 :]), None)
-        if argument.startswith(flag + "="):
-            return argument.removeprefix(flag + "=")
-    return None
 
 
 def parse(command: Any, name: str, arguments: list[str]) -> Any:
@@ -281,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     if name not in COMMANDS:
         raise SystemExit(f"{PROGRAM} {name}: no such command, only {', '.join(COMMANDS)}")
     module, _, attribute = COMMANDS[name][0].partition(":")
-    command = getattr(importlib.import_module(module), attribute)
+    command = getattr(importlib.import_module(f"nnunetv2_mamba.commands.{module}"), attribute)
     if issubclass(command, StockCommand):
         return command(rest).run() or 0
     ready = parse(command, name, rest)

@@ -10,6 +10,7 @@ import importlib.util
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from nnunetv2_mamba._autoload import EXTERNAL_VARIABLE
 from nnunetv2_mamba.trainers import __path__ as TRAINERS_PATH
@@ -28,7 +29,7 @@ def trainer_names() -> list[str]:
     return sorted(file.stem for file in trainers_folder().glob("nnUNetTrainer*.py"))
 
 
-def load_trainer(name: str) -> type:
+def load_trainer(name: str) -> Any:
     """One of our trainers, by its name; this imports nnU-Net.
 
     Args:

@@ -4,11 +4,15 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from nnunetv2_mamba import cli, doctor, plugin
+from nnunetv2_mamba.commands.options import option
+from nnunetv2_mamba.commands.train import Train
+from nnunetv2_mamba.commands.trainers import Trainers
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +32,10 @@ class Example:
     Everything else is not for --help.
     """
 
-    number: int = field(metadata=cli.option("a number", "-n"))
+    number: int = field(metadata=option("a number", "-n"))
     out: Path = field(default=Path("here"), metadata={"help": "a folder"})
-    names: list[str] | None = field(default=None, metadata=cli.option("some names", nargs="+"))
-    loud_one: bool = field(default=False, metadata=cli.option("a switch"))
+    names: list[str] | None = field(default=None, metadata=option("some names", nargs="+"))
+    loud_one: bool = field(default=False, metadata=option("a switch"))
 
 
 def test_fields_become_options():
@@ -43,8 +47,8 @@ def test_fields_become_options():
 def test_a_word_without_a_dash_is_a_positional_argument(capsys):
     @dataclass
     class Copy:
-        source: Path = field(metadata=cli.option("a file", "FILE"))
-        out: str = field(default="there", metadata=cli.option("another", "-o"))
+        source: Path = field(metadata=option("a file", "FILE"))
+        out: str = field(default="there", metadata=option("another", "-o"))
 
     assert cli.parse(Copy, "copy", ["-o", "here", "a.pth"]) == Copy(Path("a.pth"), "here")
     assert cli.parse(Copy, "copy", ["a.pth"]) == Copy(Path("a.pth"), "there")
@@ -85,7 +89,7 @@ def test_help_lists_every_command(capsys, arguments):
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_has_a_dataclass_that_runs(name):
     module, _, attribute = cli.COMMANDS[name][0].partition(":")
-    command = getattr(__import__(module, fromlist=[attribute]), attribute)
+    command = getattr(import_module(f"nnunetv2_mamba.commands.{module}"), attribute)
     assert callable(command.run)
     assert command.__dataclass_fields__.keys() or name == "doctor"
 
@@ -127,7 +131,7 @@ def test_nnunet_gets_the_arguments_untouched(monkeypatch, command, entry, argume
 
 @pytest.mark.parametrize("words", [["-tr", "nnUNetTrainerS3Mambo"], ["-tr=nnUNetTrainerS3Mambo"]])
 def test_an_unknown_trainer_gets_the_list_before_nnunet_starts(monkeypatch, words):
-    monkeypatch.setattr(cli.Train, "entry", lambda self: pytest.fail("nnU-Net was started"))
+    monkeypatch.setattr(Train, "entry", lambda self: pytest.fail("nnU-Net was started"))
     with pytest.raises(SystemExit, match=r"-tr nnUNetTrainerS3Mambo: .* ours are .*nnUNetTrainerS3Mamba"):
         cli.main(["train", "7", "2d", "0", *words])
 
@@ -224,7 +228,7 @@ def test_an_interrupted_command_says_so_in_one_line(monkeypatch, capsys):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.Trainers, "run", interrupted)
+    monkeypatch.setattr(Trainers, "run", interrupted)
     assert cli.main(["trainers"]) == 130
     assert capsys.readouterr().err.strip() == "nnUNetv2_mamba trainers: interrupted"
 

@@ -20,7 +20,7 @@ from benchmarks.ablation.data import CONFIGURATION, Budget, Case, held_out_cases
 from benchmarks.ablation.rows import HALVES, STOCK, TRAINERS
 from benchmarks.ablation.scores import compare
 from benchmarks.machine import describe
-from nnunetv2_mamba.training.checkpoint import bare_network
+from nnunetv2_mamba.training.safety.checkpoint_file import bare_network
 
 
 def train_and_score(raw: Path, plans_file: Path, row: str, seed: int, budget: Budget, device: str) -> dict[str, Any]:

@@ -5,8 +5,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nnunetv2_mamba.cli import PROGRAM, option
-from nnunetv2_mamba.commands import sources
+from nnunetv2_mamba.commands.options import PROGRAM, option
 from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.folder import Settings, evaluate_files
 from nnunetv2_mamba.evaluation.images import GeometryError
@@ -15,6 +14,7 @@ from nnunetv2_mamba.evaluation.presets import PRESETS, protocol_from, variations
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.results import LESIONS_FILE, SUMMARY_FILE, Evaluation
 from nnunetv2_mamba.evaluation.text import lines_of, sensitivity_lines
+from nnunetv2_mamba.folders import sources
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from nnunetv2_mamba import __version__
-from nnunetv2_mamba.cli import PROGRAM, option
+from nnunetv2_mamba.commands.options import PROGRAM, option
 from nnunetv2_mamba.evaluation.protocol import Connectivity
 
 REPORT = "lesion_inspection.json"
@@ -58,9 +58,9 @@ class Inspect:
             SystemExit: something cannot be read, with one sentence that says what.
         """
         from nnunetv2_mamba.evaluation.errors import EvaluationError
-        from nnunetv2_mamba.evaluation.inspection.plot import plot
-        from nnunetv2_mamba.evaluation.inspection.text import render
         from nnunetv2_mamba.files import written_aside
+        from nnunetv2_mamba.inspection.plot import plot
+        from nnunetv2_mamba.inspection.text import render
 
         try:
             report, folder = self._inspect()
@@ -74,11 +74,11 @@ class Inspect:
         return 0
 
     def _inspect(self) -> tuple[dict[str, Any], Path]:
-        from nnunetv2_mamba.commands.dataset import Dataset
-        from nnunetv2_mamba.commands.inspected import Inspected
         from nnunetv2_mamba.evaluation.errors import EvaluationError
-        from nnunetv2_mamba.evaluation.inspection.survey import survey
         from nnunetv2_mamba.evaluation.parallel import default_processes
+        from nnunetv2_mamba.folders.dataset import Dataset
+        from nnunetv2_mamba.inspection.inspected import Inspected
+        from nnunetv2_mamba.inspection.survey import survey
 
         if self.min_voxels < 1:
             raise EvaluationError(f"--min-voxels is {self.min_voxels}: give 1 or more.")

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunetv2_mamba.cli import PROGRAM, option
-from nnunetv2_mamba.commands.cost import cost_of
 from nnunetv2_mamba.commands.evaluate import evaluate
-from nnunetv2_mamba.commands.sources import Source, is_model, predictions, trained_model
+from nnunetv2_mamba.commands.options import PROGRAM, option
 from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.images import GeometryError
 from nnunetv2_mamba.evaluation.presets import PRESETS, protocol_from
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.results import LESIONS_FILE, SUMMARY_FILE, Evaluation, read_evaluation
+from nnunetv2_mamba.folders.sources import Source, is_model, predictions, trained_model
+from nnunetv2_mamba.report.cost import cost_of
 
 if TYPE_CHECKING:
-    from nnunetv2_mamba.evaluation.report import Source as Reported
+    from nnunetv2_mamba.report import Source as Reported
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Report:
 
     def run(self) -> int:
         """Evaluate what has to be, write the page and print where it is."""
-        from nnunetv2_mamba.evaluation.report import write_report
+        from nnunetv2_mamba.report import write_report
 
         try:
             patient_of = None if self.patient is None else _patient_of(self.patient)
@@ -103,7 +103,7 @@ class Report:
     def _reported(
         self, name: str, folder: Path, source: Source, earlier: Evaluation | None, protocol: Protocol
     ) -> "Reported":
-        from nnunetv2_mamba.evaluation.report import Source as Reported
+        from nnunetv2_mamba.report import Source as Reported
 
         reason = _why_again(source, earlier, protocol, self.sensitivity)
         if reason or earlier is None:

@@ -70,7 +70,7 @@ def judge_one(decision: Any, device: str, forced: str | None) -> Finding:
         forced: the backend that the user forces, None where there is none.
     """
     from nnunetv2_mamba.ops.backends import BACKEND_VARIABLE
-    from nnunetv2_mamba.training.scan_backend import is_refused
+    from nnunetv2_mamba.training.safety.scan_backend import is_refused
 
     text = f"{decision.op} on {device}: {decision.backend}: {decision.reason}"
     if decision.error is not None:

@@ -1,15 +1,15 @@
 """Keeps a trainer one class, although nnU-Net imports its file anew at every look-up."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 PACKAGE = "nnunetv2_mamba.trainers"
 
-AnyTrainer = TypeVar("AnyTrainer", bound=type)
+AnyTrainer = TypeVar("AnyTrainer")
 
-_trainers: dict[str, type] = {}
+_trainers: dict[str, Any] = {}
 
 
-def same_at_every_look_up(trainer: AnyTrainer) -> AnyTrainer:
+def same_at_every_look_up(trainer: type[AnyTrainer]) -> type[AnyTrainer]:
     """Class decorator for the files in ``trainers/``: every import of such a file gives the same, picklable class.
 
     nnU-Net imports the file as a module of its own, and forgets every module from that folder after the look-up.

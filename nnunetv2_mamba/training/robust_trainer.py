@@ -8,15 +8,15 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import distributed
 
-from nnunetv2_mamba.training.autocast import autocast_dtype, autocast_in, loss_in_float32
-from nnunetv2_mamba.training.checkpoint import bare_network
-from nnunetv2_mamba.training.cost import CostMixin
-from nnunetv2_mamba.training.epoch_log import forget_current_epoch, log_epoch_value
-from nnunetv2_mamba.training.finite import require_finite
-from nnunetv2_mamba.training.gradient_guard import GradientGuard, TrainingDivergedError
-from nnunetv2_mamba.training.lesion_report import LesionReportMixin
-from nnunetv2_mamba.training.out_of_memory import describe_need, out_of_memory_explained
-from nnunetv2_mamba.training.safe_checkpoint import LATEST, SafeCheckpointMixin
+from nnunetv2_mamba.training.recipe.autocast import autocast_dtype, autocast_in, loss_in_float32
+from nnunetv2_mamba.training.records.cost import CostMixin
+from nnunetv2_mamba.training.records.epoch_log import forget_current_epoch, log_epoch_value
+from nnunetv2_mamba.training.records.lesion_report import LesionReportMixin
+from nnunetv2_mamba.training.safety.checkpoint_file import bare_network
+from nnunetv2_mamba.training.safety.finite import require_finite
+from nnunetv2_mamba.training.safety.gradient_guard import GradientGuard, TrainingDivergedError
+from nnunetv2_mamba.training.safety.out_of_memory import describe_need, out_of_memory_explained
+from nnunetv2_mamba.training.safety.safe_checkpoint import LATEST, SafeCheckpointMixin
 from nnunetv2_mamba.training.settings import AUTOCAST_VARIABLE, QuickRun
 
 

@@ -14,11 +14,11 @@ from torch.optim import AdamW
 
 from nnunetv2_mamba import architectures
 from nnunetv2_mamba.plans.architecture import deep_supervision_scales, mamba_architecture, token_size
-from nnunetv2_mamba.training.lesions_below_token import warn_of_lesions_below_token
-from nnunetv2_mamba.training.optimizer import parameter_groups
+from nnunetv2_mamba.training.recipe.optimizer import parameter_groups
+from nnunetv2_mamba.training.recipe.schedule import WarmupCosineSchedule
+from nnunetv2_mamba.training.records.lesions_below_token import warn_of_lesions_below_token
 from nnunetv2_mamba.training.robust_trainer import RobustTrainer
-from nnunetv2_mamba.training.scan_backend import scan_backend_for_training
-from nnunetv2_mamba.training.schedule import WarmupCosineSchedule
+from nnunetv2_mamba.training.safety.scan_backend import scan_backend_for_training
 from nnunetv2_mamba.training.settings import CHECKPOINTED_STAGES_VARIABLE, checkpointed_stages_from_environment
 
 CUDA = torch.device("cuda")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnunetv2_mamba.demo.command import Demo
+from nnunetv2_mamba.commands.demo import Demo
 from nnunetv2_mamba.demo.dataset import DATASET_NAME, SAMPLE, cases_in, splits_by_eye
 
 

@@ -15,8 +15,8 @@ from PIL import Image
 from scipy import ndimage
 
 from nnunetv2_mamba.cli import main
-from nnunetv2_mamba.commands.dataset import Dataset
-from nnunetv2_mamba.commands.planned import network_of
+from nnunetv2_mamba.folders.dataset import Dataset
+from nnunetv2_mamba.inspection.planned import network_of
 
 pytestmark = pytest.mark.nnunet
 

@@ -16,9 +16,16 @@ RANKS = [
     {"evaluation"},
     {"building_blocks"},
     {"architectures"},
-    {"training", "plans"},
+    {"plans"},
+    {"folders"},
+    {"training"},
     {"trainers"},
-    {"plugin", "cli", "commands", "demo", "doctor", "_autoload"},
+    {"_autoload"},
+    {"plugin"},
+    {"doctor", "inspection", "pretrained", "report"},
+    {"demo"},
+    {"commands"},
+    {"cli"},
     {"__main__"},
 ]
 RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
@@ -27,6 +34,7 @@ FORBIDDEN = {
     "building_blocks": {"nnunetv2", "batchgenerators", "batchgeneratorsv2"},
     "architectures": {"nnunetv2", "batchgenerators", "batchgeneratorsv2"},
     "evaluation": {"torch", "nnunetv2"},
+    "report": {"torch", "nnunetv2"},
 }
 
 

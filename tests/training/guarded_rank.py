@@ -9,8 +9,8 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunetv2_mamba.training.gradient_guard import GradientGuard
 from nnunetv2_mamba.training.robust_trainer import RobustTrainer
+from nnunetv2_mamba.training.safety.gradient_guard import GradientGuard
 
 WORLD_SIZE = 2
 INFINITE_STEP, INFINITE_RANK = 1, 1

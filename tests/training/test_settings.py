@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nnunetv2_mamba.training.autocast import autocast_dtype
+from nnunetv2_mamba.training.recipe.autocast import autocast_dtype
 from nnunetv2_mamba.training.settings import (
     QuickRun,
     autocast_from_environment,

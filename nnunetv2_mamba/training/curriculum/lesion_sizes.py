@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_mamba.files import written_aside
-from nnunetv2_mamba.training.preprocessed import open_segmentation, segmentation_file
+from nnunetv2_mamba.folders.segmentations import open_segmentation, segmentation_file
 
 CACHE = Path("lesion_sizes", "voxels_per_label.json")
 """Below the preprocessed data: nnU-Net tolerates no other file among them, and deletes the folder with them."""

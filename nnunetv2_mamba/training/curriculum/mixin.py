@@ -15,7 +15,7 @@ from nnunetv2_mamba.training.curriculum.difficulty import DifficultyMeasurer
 from nnunetv2_mamba.training.curriculum.lesion_sizes import CurriculumError, LabelCounts, Voxels, lesion_size
 from nnunetv2_mamba.training.curriculum.loss import CaseWeightedLoss, Weigh
 from nnunetv2_mamba.training.curriculum.scheduler import Curriculum, TrainingScheduler
-from nnunetv2_mamba.training.safe_checkpoint import SafeCheckpointMixin
+from nnunetv2_mamba.training.safety.safe_checkpoint import SafeCheckpointMixin
 
 CHECKPOINT_KEY = "curriculum"
 

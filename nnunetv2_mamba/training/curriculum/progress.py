@@ -12,7 +12,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2_mamba.files import written_aside
 from nnunetv2_mamba.training.curriculum.difficulty import size_thirds
 from nnunetv2_mamba.training.curriculum.scheduler import effective_sample_size
-from nnunetv2_mamba.training.epoch_log import log_epoch_value
+from nnunetv2_mamba.training.records.epoch_log import log_epoch_value
 
 PACING = "curriculum_pacing"
 SAMPLE_SIZE = "curriculum_effective_sample_size"

@@ -15,7 +15,7 @@ from nnunetv2_mamba.training.curriculum import Curriculum, CurriculumMixin
 from nnunetv2_mamba.training.curriculum.lesion_sizes import CACHE, CurriculumError
 from nnunetv2_mamba.training.curriculum.progress import CURVES, LOSSES, PACING, SAMPLE_SIZE, WEIGHTS
 from nnunetv2_mamba.training.robust_trainer import RobustTrainer
-from nnunetv2_mamba.training.safe_checkpoint import EXTRAS_KEY
+from nnunetv2_mamba.training.safety.safe_checkpoint import EXTRAS_KEY
 from tests.training.curriculum.conftest import RADII, blob, save_case
 
 TRAINING = sorted(set(RADII) - {"validation"})

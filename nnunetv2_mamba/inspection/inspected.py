@@ -1,0 +1,186 @@
+"""From a dataset of nnU-Net to what is measured of it, and from what was measured to the report."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_mamba.evaluation.errors import EvaluationError
+from nnunetv2_mamba.evaluation.images import SegmentationReader
+from nnunetv2_mamba.evaluation.protocol import Connectivity
+from nnunetv2_mamba.evaluation.targets import Target, ignore_label_of, targets_of
+from nnunetv2_mamba.folders.dataset import Dataset, read_json, reader_for
+from nnunetv2_mamba.folders.preprocessed import Preprocessed
+from nnunetv2_mamba.inspection.case import CaseFiles, InspectedCase, Job
+from nnunetv2_mamba.inspection.findings import Finding, findings_of, listed
+from nnunetv2_mamba.inspection.planned import configuration_of, network_of, preprocessed_in
+from nnunetv2_mamba.inspection.summary import Setting, summarize
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """Everything that is known of a dataset before its cases are read.
+
+    Attributes:
+        dataset: its folders.
+        description: content of dataset.json.
+        setting: what the lesions are held against.
+        preprocessed: the cases of the configuration; None where there are none.
+        folder: of the labels, or of the preprocessed cases where there are no others.
+        job: what all cases have in common.
+        cases: their files.
+    """
+
+    dataset: Dataset
+    description: Mapping[str, Any]
+    setting: Setting
+    preprocessed: Preprocessed | None
+    folder: Path
+    job: Job
+    cases: list[CaseFiles]
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Dataset,
+        *,
+        plans_name: str | None = None,
+        configuration: str | None = None,
+        trainer: str | None = None,
+        min_voxels: int = 10,
+        connectivity: Connectivity = "corners",
+    ) -> "Inspected":
+        """Look at everything but the cases.
+
+        Args:
+            dataset: which.
+            plans_name: None for nnUNetPlans, if there are any.
+            configuration: None for 3d_fullres, or where there is none, the first.
+            trainer: whose network is looked at; None for that of S3-Mamba.
+            min_voxels: lesions with fewer voxels are counted as tiny.
+            connectivity: which voxels are neighbours.
+
+        Raises:
+            EvaluationError: something is not there or cannot be read.
+        """
+        description, plans = dataset.description(), dataset.plans(plans_name)
+        if plans is None and (configuration or trainer):
+            raise EvaluationError(
+                f"{dataset.name} has no plans yet, which -c and -tr are about: run nnUNetv2_plan_and_preprocess, or "
+                "leave them out."
+            )
+        setting, preprocessed = Setting(min_voxels), None
+        if plans is not None and dataset.preprocessed is not None:
+            plan, planned = configuration_of(plans, configuration)
+            setting = Setting(min_voxels, plan, network_of(trainer, planned))
+            preprocessed = preprocessed_in(dataset.preprocessed, plans, planned)
+        folder, cases, reader = _cases(dataset, description, plans, preprocessed)
+        only_preprocessed = reader is preprocessed
+        job = Job(
+            reader=reader,
+            targets=tuple(_targets(description)),
+            ignore_label=ignore_label_of(description),
+            connectivity=connectivity,
+            # Preprocessed segmentations are transposed already.
+            transpose=(0, 1, 2) if plans is None or only_preprocessed else tuple(plans["transpose_forward"]),
+            slicewise=setting.plan is not None and len(setting.plan.spacing) == 2,
+            grid=None if setting.plan is None else setting.plan.spacing,
+            preprocessed=None if only_preprocessed else preprocessed,
+        )
+        setting = dataclasses.replace(setting, only_preprocessed=only_preprocessed)
+        return cls(dataset, description, setting, preprocessed, folder, job, cases)
+
+    def report(self, cases: Sequence[InspectedCase]) -> dict[str, Any]:
+        """Content of ``lesion_inspection.json``, without what it is and who made it.
+
+        Args:
+            cases: all of them, measured.
+
+        Raises:
+            EvaluationError: a file has values that dataset.json does not name, or a case is an image where others are
+                volumes.
+        """
+        _require_named_values(cases, self.description)
+        if len({case.dimensions for case in cases}) > 1:
+            raise EvaluationError("some cases are images and some are volumes: make two datasets of them.")
+        summary = summarize(cases, self.job, self.setting)
+        splits, written = self.dataset.splits([case.case for case in cases])
+        findings = [*findings_of(summary, splits, written), *self._findings()]
+        return {
+            "label_folder": str(self.folder),
+            **summary,
+            "not_known": list(self._not_known()),
+            "findings": [dataclasses.asdict(finding) for finding in findings],
+        }
+
+    def _findings(self) -> Iterator[Finding]:
+        """What does not fit together among the files."""
+        missing = [files.case for files in self.cases if files.preprocessed is None]
+        if self.preprocessed is not None and missing and not self.setting.only_preprocessed:
+            text = (
+                f"{len(missing)} of {len(self.cases)} cases are not preprocessed ({listed(missing)}), and nnU-Net "
+                "trains only with those that are: run nnUNetv2_preprocess again."
+            )
+            yield Finding("not_preprocessed", None, text)
+        if self.dataset.raw is not None and self.dataset.preprocessed is not None:
+            copy = self.dataset.preprocessed / "dataset.json"
+            if copy.is_file() and read_json(copy).get("labels") != self.description["labels"]:
+                text = (
+                    "dataset.json names other labels in nnUNet_raw than in nnUNet_preprocessed, with which nnU-Net "
+                    "trains: run nnUNetv2_plan_and_preprocess again."
+                )
+                yield Finding("labels_changed", None, text)
+
+    def _not_known(self) -> Iterator[str]:
+        """What cannot be said from the files that are there."""
+        plan = self.setting.plan
+        if self.setting.only_preprocessed:
+            yield "which lesions vanished in resampling and which touch the border, for want of the labels themselves"
+        elif plan is not None and self.preprocessed is None:
+            yield (
+                f"which lesions vanish in resampling, and how large the others are exactly, until {plan.configuration} "
+                "is preprocessed"
+            )
+
+
+def _cases(
+    dataset: Dataset,
+    description: Mapping[str, Any],
+    plans: Mapping[str, Any] | None,
+    preprocessed: Preprocessed | None,
+) -> tuple[Path, list[CaseFiles], SegmentationReader]:
+    """Folder and files of the labels, or for want of any those of the preprocessed cases, and what reads them."""
+    labels = dataset.label_files(description)
+    if labels is not None:
+        known = {} if preprocessed is None else preprocessed.files()
+        cases = [CaseFiles(case, path, known.get(case)) for case, path in labels[1].items()]
+        return labels[0], cases, reader_for(description, plans, cases[0].labels)
+    if preprocessed is not None:
+        return preprocessed.folder, [CaseFiles(*case) for case in preprocessed.files().items()], preprocessed
+    raise EvaluationError(
+        f"{dataset.name} has labels neither in nnUNet_raw nor in nnUNet_preprocessed (gt_segmentations, or cases of "
+        "the configuration): check these variables."
+    )
+
+
+def _targets(description: Mapping[str, Any]) -> list[Target]:
+    try:
+        return targets_of(description)
+    except ValueError as error:
+        raise EvaluationError(str(error)) from error
+
+
+def _require_named_values(cases: Sequence[InspectedCase], description: Mapping[str, Any]) -> None:
+    named = {0}
+    for value in description["labels"].values():
+        named |= {int(label) for label in (value if isinstance(value, (list, tuple)) else [value])}
+    strange = {case.case: sorted(case.voxels.keys() - named) for case in cases}
+    wrong = {case: values for case, values in strange.items() if values}
+    if wrong:
+        values = sorted({value for found in wrong.values() for value in found})
+        raise EvaluationError(
+            f"dataset.json names the values {', '.join(map(str, sorted(named)))}, but {listed(wrong)} "
+            f"{'has' if len(wrong) == 1 else 'have'} {listed([f'{value:g}' for value in values])} too: correct the "
+            "labels or dataset.json."
+        )

@@ -1,0 +1,29 @@
+"""All cases of a dataset, one after the other or on several processes."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from tqdm import tqdm
+
+from nnunetv2_mamba.evaluation.parallel import for_each
+from nnunetv2_mamba.inspection.case import CaseFiles, InspectedCase, Job, inspect_case
+
+
+def survey(job: Job, cases: Sequence[CaseFiles], processes: int = 1, progress: bool = False) -> list[InspectedCase]:
+    """Measure every case.
+
+    Args:
+        job: what they have in common.
+        cases: where they are.
+        processes: how many cases at a time; a few small ones are measured in this process in any case.
+        progress: whether to show a bar on stderr.
+
+    Returns:
+        The cases in the given order; a few numbers for each lesion, so that memory does not grow with the images.
+
+    Raises:
+        OSError: a file cannot be read.
+        EvaluationError: a preprocessed case was made from another image, or a process was killed.
+    """
+    measured = for_each(partial(inspect_case, job), cases, processes)
+    return list(tqdm(measured, "inspecting", len(cases), disable=not progress, leave=False))

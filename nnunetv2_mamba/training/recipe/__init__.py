@@ -1,0 +1,1 @@
+"""How our networks are optimised: parameter groups, schedule, precision."""

@@ -1,0 +1,1 @@
+"""What a training leaves beside nnU-Net's own results."""

@@ -1,0 +1,166 @@
+"""Cases in pictures: the right slice, the right image, or a sentence that says what is missing."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nnunetv2_mamba.evaluation.folder import CaseFiles, Settings, evaluate_files
+from nnunetv2_mamba.report import Source
+from nnunetv2_mamba.report.choice import LESIONS, Choice
+from nnunetv2_mamba.report.outlines import DRAWN
+from nnunetv2_mamba.report.overlays import view
+from nnunetv2_mamba.report.pictures import MAX_SIDE, Pictures, data_uri, grey_levels
+from tests.report.models import TARGETS, ArrayReader, VolumeReader, model
+
+
+def pixels(uri):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+
+
+def volume(tmp_path, image=None):
+    """A lesion of 8 voxels in slice 2 that is found, one of 2 voxels in slice 5 that is missed."""
+    reference = np.zeros((6, 8, 10), dtype=np.uint8)
+    reference[0:2, 2, 0:4], reference[4, 5, 6:8] = 1, 1
+    prediction = np.where(np.arange(8)[:, None] == 2, reference, 0).astype(np.uint8)
+    np.save(tmp_path / "r.npy", reference)
+    np.save(tmp_path / "p.npy", prediction)
+    if image is not None:
+        np.save(tmp_path / "a_0000.npy", image)
+    files = [CaseFiles("a", tmp_path / "r.npy", tmp_path / "p.npy")]
+    evaluation = evaluate_files(files, Settings(VolumeReader(), TARGETS))
+    return Source("model", evaluation.summary, evaluation.lesions, VolumeReader(), images=tmp_path)
+
+
+@pytest.mark.parametrize(("kinds", "index", "words"), [(LESIONS, 2, "lesion"), (("missed", "invented"), 5, "missed")])
+def test_a_volume_is_cut_across_its_thick_slices_where_there_is_most_to_see(tmp_path, kinds, index, words):
+    image = np.arange(8)[None, None, :, None] * np.ones((1, 6, 8, 10))
+    pictures = Pictures()
+    shown = view(Choice("a", ("worst",), (0,), kinds), [volume(tmp_path, image)], TARGETS[0], pictures)
+    assert f"slice {index + 1} of 8, the one with most {words}" in shown.slice
+    (overlay,) = shown.overlays
+    # Rows are 1 mm apart, columns 2 mm.
+    assert (overlay.width, overlay.height) == (20, 6)
+    assert overlay.number == {"found": 1, "missed": 1, "right": 1, "invented": 0}
+    assert bool(overlay.outlines["found"]) == (index == 2)
+    assert not any(overlay.marks.values())
+    assert overlay.not_drawn == ""
+    assert bool(overlay.outlines["missed"]) == (index == 5)
+    low, high = grey_levels(image)
+    assert pixels(pictures.all[0].uri)[0, 0] == pytest.approx(255 * (index - low) / (high - low), abs=1)
+
+
+def test_two_models_share_an_image(tmp_path):
+    sources = [model(tmp_path, "one", 0.8), model(tmp_path, "two", 0.4, seed=1)]
+    pictures = Pictures()
+    shown = view(Choice("case_00", ("best",), (0, 1), LESIONS), sources, TARGETS[0], pictures)
+    assert [overlay.picture for overlay in shown.overlays] == [0, 0]
+    assert len(pictures.all) == 1
+    assert shown.remark == shown.slice == ""
+
+
+def test_without_an_image_the_background_is_grey_and_a_sentence_says_why(tmp_path):
+    shown = view(Choice("case_00", (), (0,), ()), [model(tmp_path, "m", 0.8, images=False)], TARGETS[0], Pictures())
+    assert shown.overlays[0].picture is None
+    assert "no image was found" in shown.remark
+
+
+def test_an_image_of_another_shape_is_not_shown(tmp_path):
+    shown = view(Choice("a", (), (0,), ()), [volume(tmp_path, np.zeros((1, 6, 8, 9)))], TARGETS[0], Pictures())
+    assert shown.overlays[0].picture is None
+    assert "(6, 8, 9)" in shown.remark
+
+
+def test_an_image_that_cannot_be_read_is_not_shown(tmp_path):
+    source = volume(tmp_path)
+    (tmp_path / "a_0000.npy").write_text("no array", encoding="utf-8")
+    assert "cannot be read" in view(Choice("a", (), (0,), ()), [source], TARGETS[0], Pictures()).remark
+
+
+def test_names_with_characters_of_patterns_find_their_own_image(tmp_path):
+    source = model(tmp_path, "m", 0.8, cases=["a[1]", "a1", "a"])
+    assert [source.image_file(case).name for case in ("a[1]", "a1", "a")] == [
+        "a[1]_0000.npy",
+        "a1_0000.npy",
+        "a_0000.npy",
+    ]
+
+
+def test_photographs_keep_their_colours_and_large_images_become_smaller():
+    photograph = np.zeros((3, 40, 60))
+    photograph[0] = 255
+    assert pixels(data_uri(photograph, grey_levels(photograph))).tolist() == [[[255, 0, 0]] * 60] * 40
+    large = pixels(data_uri(np.ones((10, 4 * MAX_SIDE)), (0, 1)))
+    assert large.shape[1] == MAX_SIDE
+
+
+def test_grey_levels_leave_out_extremes_and_survive_flat_images():
+    image = np.append(np.linspace(-50, 50, 1000), 1e6)
+    low, high = grey_levels(image)
+    assert -50 <= low < -45
+    assert 45 < high <= 50
+    assert grey_levels(np.full((4, 4), 7.0)) == (7.0, 8.0)
+
+
+def test_photographs_keep_their_brightness():
+    assert grey_levels(np.array([[3.0, 90.0], [120.0, 200.0]])) == (0, 255)
+
+
+def test_a_missing_prediction_is_drawn_as_empty(tmp_path):
+    reference = np.zeros((1, 8, 8), dtype=np.uint8)
+    reference[0, 3, 3] = 1
+    np.save(tmp_path / "r.npy", reference)
+    evaluation = evaluate_files(
+        [CaseFiles("a", tmp_path / "r.npy", None)], Settings(ArrayReader(), TARGETS), allow_missing=True
+    )
+    source = Source("model", evaluation.summary, evaluation.lesions, ArrayReader())
+    (overlay,) = view(Choice("a", (), (0,), ()), [source], TARGETS[0], Pictures()).overlays
+    assert overlay.number == {"found": 0, "missed": 1, "right": 0, "invented": 0}
+
+
+def overlay_of(reference, prediction, folder):
+    """The only picture of the only case of a model."""
+    np.save(folder / "r.npy", reference)
+    np.save(folder / "p.npy", prediction)
+    files = [CaseFiles("a", folder / "r.npy", folder / "p.npy")]
+    evaluation = evaluate_files(files, Settings(ArrayReader(), TARGETS))
+    source = Source("model", evaluation.summary, evaluation.lesions, ArrayReader())
+    (overlay,) = view(Choice("a", (), (0,), ()), [source], TARGETS[0], Pictures()).overlays
+    return overlay
+
+
+def test_every_voxel_is_outlined_by_its_status(tmp_path):
+    reference, prediction = (np.zeros((1, 10, 20), dtype=np.uint8) for _ in range(2))
+    for row, column in ((2, 2), (2, 3), (7, 7)):
+        reference[0, row, column] = 1
+    for row, column in ((2, 3), (2, 4), (5, 15)):
+        prediction[0, row, column] = 1
+    overlay = overlay_of(reference, prediction, tmp_path)
+    boxes = {}
+    for kind, path in overlay.outlines.items():
+        x, y = ([float(point.split(",")[axis]) for point in path.strip("MZ").split("L")] for axis in (0, 1))
+        boxes[kind] = min(x), max(x), min(y), max(y)
+    assert boxes == {
+        "found": (2, 4, 2, 3),
+        "predicted": (3, 5, 2, 3),
+        "missed": (7, 8, 7, 8),
+        "invented": (15, 16, 5, 6),
+    }
+    assert [kind for kind, path in overlay.marks.items() if path] == ["missed", "invented"]
+
+
+def test_of_a_noisy_case_the_largest_parts_are_drawn_and_the_others_counted(tmp_path):
+    reference, prediction = (np.zeros((1, 60, 60), dtype=np.uint8) for _ in range(2))
+    prediction[0, ::3, ::3] = reference[0, 1, 1] = 1
+    prediction[0, 50:59, 50:59] = 0
+    prediction[0, 51:57, 51:57] = 1
+    overlay = overlay_of(reference, prediction, tmp_path)
+    assert overlay.outlines["invented"].count("M") == DRAWN
+    assert "L51,51" in overlay.outlines["invented"].replace("M", "L")
+    # An arrow is three lines; the largest needs none.
+    assert overlay.marks["invented"].count("M") == 3 * (DRAWN - 1)
+    left = overlay.number["invented"] - DRAWN
+    assert left > 100
+    assert overlay.not_drawn == f"only the {DRAWN} largest of a kind are drawn, {left} invented are not"
