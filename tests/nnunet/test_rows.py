@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from nnunetv2_mamba.plugin import trainer_names
+from nnunetv2_mamba.training.safety.safe_checkpoint import EXTRAS_KEY
 from tests.nnunet.conftest import DATASET, SHAPE, Workspace, both
 
 pytestmark = pytest.mark.nnunet
@@ -58,7 +59,8 @@ def test_it_trains_and_predicts(trained, trainer):
     assert checkpoint["trainer_name"] == trainer
     assert all(torch.isfinite(tensor).all() for tensor in checkpoint["network_weights"].values())
     with_curriculum = trainer.endswith(("_CL", "Curriculum"))
-    assert ("curriculum" in checkpoint) == (folder / "curriculum.png").exists() == with_curriculum
+    extras = checkpoint["optimizer_state"].get(EXTRAS_KEY, {})
+    assert ("curriculum" in extras) == (folder / "curriculum.png").exists() == with_curriculum
     predictions = sorted((trained.root / f"rows_{trainer}").glob("*.png"))
     assert [file.name for file in predictions] == ["test_0.png", "test_1.png"]
     assert {np.asarray(Image.open(file)).shape for file in predictions} == {SHAPE}

@@ -165,7 +165,7 @@ def test_models_that_were_evaluated_with_other_references_are_not_compared(folde
 
 def test_a_cost_is_read_whatever_the_language_of_the_machine(tmp_path):
     (tmp_path / "cost.json").write_text('{"device": "cuda: é"}', encoding="utf-8")
-    code = "import pathlib, sys; from nnunetv2_mamba.commands import cost; "
+    code = "import pathlib, sys; from nnunetv2_mamba.report import cost; "
     code += "print(ascii(cost.cost_of(pathlib.Path(sys.argv[1]))))"
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     command = [sys.executable, "-c", code, str(tmp_path)]
