@@ -42,6 +42,7 @@ COMMANDS = {
         "make a file for -pretrained_weights from a VMamba classifier",
     ),
     "demo": ("demo:Demo", "plan, train, predict and evaluate on a small real dataset"),
+    "networks": ("networks:Networks", "list our networks with their sizes and papers, as published or for a plan"),
     "doctor": (
         "doctor:Doctor",
         "say what works on this machine, what does not, and the remedy",

@@ -1,6 +1,8 @@
 """From the architecture that nnU-Net planned to one of ours: the same downsampling, other blocks."""
 
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,17 @@ import numpy as np
 from nnunetv2_mamba.architectures._contract import UShapedNetwork
 from nnunetv2_mamba.architectures.registry import NETWORKS, PACKAGE, dotted_name, find_network
 
+NNUNETS_OWN = "dynamic_network_architectures."
+"""Where the networks are that nnU-Net's own planners name."""
+
 
 def network_class(architecture: Mapping[str, Any]) -> type[UShapedNetwork] | None:
     """The registered network that a plan's ``architecture`` entry names; None where it names another one."""
     name = architecture["network_class_name"]
+    if not name.startswith(NNUNETS_OWN):
+        # The module of another package registers its networks when it is imported.
+        with suppress(ImportError):
+            import_module(name.rpartition(".")[0])
     return next((network for network in NETWORKS.values() if dotted_name(network) == name), None)
 
 
@@ -43,7 +52,8 @@ def mamba_architecture(configuration: Mapping[str, Any], network: str, **overrid
         An entry that is JSON-serialisable; a copy of the given one, without the overrides, where that names `network`.
 
     Raises:
-        ValueError: unknown network, or an architecture that it cannot be derived from, such as another of ours.
+        ValueError: unknown network, one that does not have the dimension of the configuration, or an architecture that
+            it cannot be derived from, such as another of ours.
     """
     wanted = find_network(network)
     architecture = configuration["architecture"]
@@ -55,6 +65,10 @@ def mamba_architecture(configuration: Mapping[str, Any], network: str, **overrid
                 f"use plans of nnU-Net's own planners, such as nnUNetPlans, or ask for {named}."
             )
         return dict(architecture)
+    ndim = len(configuration["architecture"]["arch_kwargs"].get("strides", [[0, 0]])[0])
+    if ndim not in wanted.dimensions:
+        kinds = " and ".join(f"{ndim}D" for ndim in wanted.dimensions)
+        raise ValueError(f"{network} is a network for {kinds} and this configuration is {ndim}D: choose another one.")
     return {
         "network_class_name": dotted_name(wanted),
         "arch_kwargs": wanted.from_plan(configuration, **overrides),

@@ -33,11 +33,13 @@ class UShapedNetwork(nn.Module):
 
     Attributes:
         publication: where the network comes from.
+        dimensions: numbers of spatial axes that the network can have.
         published_weights: kinds of published checkpoints that ``nnUNetv2_mamba convert-weights`` can take.
         no_weight_decay: names of its own parameters that weight decay spares; each of its blocks may have the same.
     """
 
     publication: ClassVar[Publication]
+    dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     published_weights: ClassVar[frozenset[str]] = frozenset()
     no_weight_decay: ClassVar[frozenset[str]] = frozenset()
 

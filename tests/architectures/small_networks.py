@@ -1,38 +1,19 @@
-"""Small members of every network of the registry, for tests that sweep over them; the one place that tells them apart.
+"""Small members of every network of the registry, for tests that sweep over them.
 
 A test gives strides as nnU-Net's formula reads them: the scales of the outputs are 1 / cumprod(strides)[:-1]. Networks
 with a patch embedding have a stage for each entry but the first; the others have one for the first too, at full
-resolution, which here gets half the width of the next.
+resolution, which here gets half the width of the next. What tells the networks apart is read off their classes.
 """
 
 from collections.abc import Sequence
 from inspect import signature
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from torch import nn
 
 from nnunetv2_mamba.architectures.registry import NETWORKS
 
-
-class Small(NamedTuple):
-    """What small members of a network are made of.
-
-    Attributes:
-        fixed: arguments that all of them have where the test does not say otherwise.
-        full_resolution_stage: whether there is one, before those that the test describes.
-    """
-
-    fixed: dict[str, Any]
-    full_resolution_stage: bool = False
-
-
-SMALL = {
-    "VMUNet": Small({"d_state": 4, "side_heads": True}),
-    "S3Mamba": Small({"d_state": 4}),
-    "SAUMamba": Small({"d_state": 4, "side_heads": True}),
-    "SegMamba": Small({}, full_resolution_stage=True),
-}
 WIDTHS = (8, 12, 16, 24)
 OPTIONAL = ("d_state", "drop_path_rate", "finest_skip")
 """Arguments that a test gives to those networks that have them."""
@@ -43,6 +24,12 @@ sweep = pytest.mark.parametrize("name", NETWORKS)
 def accepts(name: str, argument: str) -> bool:
     """Whether a network's constructor has such an argument."""
     return argument in signature(NETWORKS[name]).parameters
+
+
+def has_full_resolution_stage(name: str) -> bool:
+    """Whether the first stage of a network has the resolution of the image, instead of a patch embedding before it."""
+    parameters = signature(NETWORKS[name]).parameters
+    return len(parameters["strides"].default) == len(parameters["features_per_stage"].default)
 
 
 def sweep_those_with(argument: str) -> pytest.MarkDecorator:
@@ -76,14 +63,13 @@ def small_arguments(
         n_blocks_per_stage: blocks of each of these levels.
         arguments: further ones; those in `OPTIONAL` are left out where the network has none of that name.
     """
-    small = SMALL[name]
     features = list(widths[: len(strides) - 1])
     blocks = n_blocks_per_stage if isinstance(n_blocks_per_stage, int) else list(n_blocks_per_stage)
-    if small.full_resolution_stage:
+    if has_full_resolution_stage(name):
         features.insert(0, widths[0] // 2)
         blocks = blocks if isinstance(blocks, int) else [1, *blocks]
     sizes = {"features_per_stage": features, "strides": strides, "n_blocks_per_stage": blocks}
-    return sizes | {"n_blocks_per_stage_decoder": 1} | small.fixed | _accepted(name, arguments)
+    return sizes | {"n_blocks_per_stage_decoder": 1} | _fixed(name) | _accepted(name, arguments)
 
 
 def small_overrides(name: str, widths: Sequence[int], **arguments: Any) -> dict[str, Any]:
@@ -91,7 +77,7 @@ def small_overrides(name: str, widths: Sequence[int], **arguments: Any) -> dict[
 
     A patch embedding stands for the first three stages of a plan, and of the others two come before the levels.
     """
-    before = [widths[0]] * 2 if SMALL[name].full_resolution_stage else []
+    before = [widths[0]] * 2 if has_full_resolution_stage(name) else []
     return {"features_per_stage": [*before, *widths]} | _accepted(name, arguments)
 
 
@@ -100,6 +86,15 @@ def small_network(
 ) -> nn.Module:
     """A small network; arguments as in `small_arguments`."""
     return NETWORKS[name](input_channels, num_classes, **small_arguments(name, strides, **arguments))
+
+
+def _fixed(name: str) -> dict[str, Any]:
+    """Arguments of small members unless a test says otherwise: few states, and heads where a plan asks for them."""
+    planned = {"strides": [[1, 1], [2, 2]], "conv_op": "Conv2d"}
+    planned |= {"features_per_stage": [4, 8], "kernel_sizes": [[3, 3]] * 2}
+    arguments = NETWORKS[name].from_plan({"architecture": {"arch_kwargs": planned}})
+    heads = {"side_heads": True} if arguments.get("side_heads") else {}
+    return heads | ({"d_state": 4} if accepts(name, "d_state") else {})
 
 
 def _accepted(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
