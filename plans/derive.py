@@ -54,7 +54,7 @@ def derive_plans(
         # Written out for all: a configuration that inherits keeps what it had.
         if batch_size is not None and "batch_size" in planned[name]:
             entry["batch_size"] = batch_size if name in chosen else planned[name]["batch_size"]
-    derived["plans_name"] = plans_name or f"{plans['plans_name']}_{network}"
+    derived["plans_name"] = plans_name or f"{plans['plans_name']}_{network.rpartition('.')[2]}"
     return derived
 
 

@@ -12,7 +12,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 from torch.optim import AdamW
 
-from nnunetv2_mamba import architectures
+from nnunetv2_mamba.architectures.registry import find_network
 from nnunetv2_mamba.plans.architecture import deep_supervision_scales, mamba_architecture, token_size
 from nnunetv2_mamba.training.recipe.optimizer import parameter_groups
 from nnunetv2_mamba.training.recipe.schedule import WarmupCosineSchedule
@@ -114,7 +114,7 @@ class MambaTrainer(RobustTrainer):
 
     @classmethod
     def _require_parts(cls, planned: Mapping[str, Any]) -> None:
-        arguments = inspect.signature(getattr(architectures, cls.network_name)).parameters
+        arguments = inspect.signature(find_network(cls.network_name)).parameters
         for part, wanted in cls.network_parts.items():
             if (found := planned.get(part, arguments[part].default)) != wanted:
                 raise ValueError(
