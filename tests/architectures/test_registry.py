@@ -35,7 +35,8 @@ class WithoutPlan(UShapedNetwork):
     ("network", "missing"), [(WithoutFacts, "from_plan and publication"), (WithoutPlan, "from_plan")]
 )
 def test_a_network_without_facts_is_refused_by_file_and_fact(network, missing):
-    with pytest.raises(
+    wanted = rf"test_registry\.py: the network {network.__name__} does not state {missing};"
+    with pytest.raises(TypeError, match=wanted):
         TypeError, match=rf"test_registry\.py: the network {network.__name__} does not state {missing};"
     ):
         register(network)
