@@ -37,8 +37,6 @@ class WithoutPlan(UShapedNetwork):
 def test_a_network_without_facts_is_refused_by_file_and_fact(network, missing):
     wanted = rf"test_registry\.py: the network {network.__name__} does not state {missing};"
     with pytest.raises(TypeError, match=wanted):
-        TypeError, match=rf"test_registry\.py: the network {network.__name__} does not state {missing};"
-    ):
         register(network)
     assert network.__name__ not in NETWORKS
 
