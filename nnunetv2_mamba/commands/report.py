@@ -19,57 +19,57 @@ from nnunetv2_mamba.folders.sources import Source, is_model, predictions, traine
 from nnunetv2_mamba.report.cost import cost_of
 
 if TYPE_CHECKING:
-    from nnunetv2_mamba.report import Source as Reported
+    from nnunetv2_mamba.report import ReportedModel
 
 
 @dataclass
 class Report:
-    """Write one HTML page about models: what they found, missed and invented, and how sure that is.
+    """Write one HTML page about models: lesion-wise metrics with intervals, tests and pictures.
 
-    Each SOURCE is the folder of a trained model, whose validated folds are pooled, or a folder of predictions. What has
-    not been evaluated by these rules, or has changed since, is evaluated first.
+    Each SOURCE is the folder of a trained model, whose validated folds are pooled, or a folder of predictions. A source
+    without an evaluation under this protocol, or with files that have changed, is evaluated first.
     """
 
     sources: list[Path] = field(metadata=option("trained models, or folders of predictions", "SOURCE", nargs="+"))
     out: Path = field(default=Path("report.html"), metadata=option("file to write", "-o"))
     ref: Path | None = field(
         default=None,
-        metadata=option("folder of the reference segmentations; trained models mostly know their own", "-ref"),
+        metadata=option("folder of the reference segmentations; default: that of the trained model", "-ref"),
     )
     djfile: Path | None = field(
-        default=None, metadata=option("dataset.json; that in each folder of predictions unless given", "-djfile")
+        default=None, metadata=option("dataset.json; default: that in each folder of predictions", "-djfile")
     )
     pfile: Path | None = field(
-        default=None, metadata=option("plans.json; that in each folder of predictions unless given", "-pfile")
+        default=None, metadata=option("plans.json; default: that in each folder of predictions", "-pfile")
     )
     images: Path | None = field(
-        default=None, metadata=option("folder of the images; that of the raw dataset unless given", metavar="DIR")
+        default=None, metadata=option("folder of the images; default: that of the raw dataset", metavar="DIR")
     )
     protocol: str | None = field(
         default=None,
         metadata=option(
-            f"rules: a JSON file, or one of {', '.join(PRESETS)}; those of the last evaluation unless given",
+            f"protocol: a JSON file, or one of {', '.join(PRESETS)}; default: that of the last evaluation",
             metavar="NAME",
         ),
     )
     sensitivity: bool = field(
-        default=False, metadata=option("evaluate under other protocols too, and show how far the results move")
+        default=False, metadata=option("evaluate under other protocols too, and show how far the metrics move")
     )
     allow_missing: bool = field(default=False, metadata=option("count a missing prediction as predicted empty"))
     patient: str | None = field(
         default=None,
         metadata=option(
-            "regular expression for the part of a case's name that is its patient's, e.g. '^[^_]+_[0-9]+', or that has "
-            "it as its first group, e.g. '^(.+)_[0-9]+$': intervals and tests then take patients",
+            "regular expression that matches the patient in the name of a case, e.g. '^[^_]+_[0-9]+', or has it as its "
+            "first group, e.g. '^(.+)_[0-9]+$': intervals and tests then use patients instead of cases",
             metavar="REGEX",
         ),
     )
     processes: int | None = field(
-        default=None, metadata=option("cases at a time; as many as there are cores, at most 8, unless given", "-np")
+        default=None, metadata=option("number of processes; default: number of cores, at most 8", "-np")
     )
 
     def run(self) -> int:
-        """Evaluate what has to be, write the page and print where it is."""
+        """Evaluate where needed, write the page and print its path."""
         from nnunetv2_mamba.report import write_report
 
         try:
@@ -93,7 +93,7 @@ class Report:
         return 0
 
     def _protocol(self) -> Protocol:
-        """The rules asked for, else those that all evaluated sources were evaluated by, else ours."""
+        """The named protocol, else the one that all evaluated sources share, else the default."""
         if self.protocol is not None:
             return protocol_from(self.protocol)
         evaluations = [evaluation for folder in self.sources if (evaluation := _evaluated(folder)) is not None]
@@ -102,8 +102,8 @@ class Report:
 
     def _reported(
         self, name: str, folder: Path, source: Source, earlier: Evaluation | None, protocol: Protocol
-    ) -> "Reported":
-        from nnunetv2_mamba.report import Source as Reported
+    ) -> "ReportedModel":
+        from nnunetv2_mamba.report import ReportedModel
 
         reason = _why_again(source, earlier, protocol, self.sensitivity)
         if reason or earlier is None:
@@ -112,12 +112,12 @@ class Report:
             earlier = evaluate(source, protocol, self.sensitivity, self.allow_missing, self.processes, progress=True)
             for warning in earlier.summary["warnings"]:
                 print(f"{name}: warning: {warning}", file=sys.stderr)
-            # Results by other rules are somebody's; those of a report can be had again.
+            # Results under another protocol were asked for by the user: they are not overwritten.
             if not other_rules:
                 _keep(earlier, source.folder, name)
-        # Written when all of it was at the same places; now it may have moved.
+        # The folders may have moved since the evaluation.
         images = source.about["image_folder"] or earlier.summary.get("image_folder")
-        return Reported(
+        return ReportedModel(
             name=name,
             summary=earlier.summary | {"cases": _with_files(earlier.summary["cases"], source), "image_folder": images},
             parts=earlier.lesions,
@@ -130,14 +130,14 @@ class Report:
     def _source(self, folder: Path, earlier: Evaluation | None) -> Source:
         known = {} if earlier is None else earlier.summary
         if is_model(folder):
-            # Beside folders of predictions, the references named are those of the predictions.
+            # With folders of predictions among the sources, -ref names the references of the predictions.
             named = self.ref if all(map(is_model, self.sources)) else None
             reference = named or _folder(known.get("reference_folder"))
             return trained_model(folder, None, reference, _folder(known.get("image_folder")))
         reference = self.ref or _folder(known.get("reference_folder"))
         if reference is None:
             raise EvaluationError(
-                f"{folder} has no fold_0, ... of a trained model, and predictions need their references: name their "
+                f"{folder} is not a trained model (it has no fold_0, ...), and predictions need references: name their "
                 "folder with -ref."
             )
         images = self.images or _folder(known.get("image_folder"))
@@ -145,7 +145,7 @@ class Report:
 
 
 def labels(folders: Sequence[Path]) -> list[str]:
-    """Names that tell folders apart and are no longer than they have to be.
+    """The shortest names that tell folders apart.
 
     Args:
         folders: of trained models or predictions.
@@ -176,38 +176,38 @@ def _require_same_targets(names: Sequence[str], sources: Sequence[Source]) -> No
             one, other = (", ".join(target.name for target in each.targets) for each in (sources[0], source))
             raise ValueError(
                 f"{names[0]} and {name} cannot be compared, their targets differ ({one} and {other}): "
-                "report them apart."
+                "report them separately."
             )
 
 
 def _evaluated(folder: Path) -> Evaluation | None:
-    """What an earlier evaluation has left in a folder; None where there is none that can be read today."""
+    """The evaluation in a folder; None where there is none that can be read."""
     if not (folder / SUMMARY_FILE).is_file() or not (folder / LESIONS_FILE).is_file():
         return None
     try:
         return read_evaluation(folder)
     except (EvaluationError, OSError, ValueError, KeyError, TypeError) as error:
-        print(f"{folder / SUMMARY_FILE} is of no use: {error}", file=sys.stderr)
+        print(f"{folder / SUMMARY_FILE} is not used: {error}", file=sys.stderr)
         return None
 
 
 def _why_again(source: Source, earlier: Evaluation | None, protocol: Protocol, sensitivity: bool) -> str:
-    """Why a source has to be evaluated; empty where the earlier evaluation still holds."""
+    """Why a source has to be evaluated; empty where the earlier evaluation is still valid."""
     if earlier is None:
-        return "nothing is known of it yet"
+        return "there is no earlier evaluation"
     if earlier.summary["protocol_hash"] != protocol.hash:
-        return f"earlier results are by the protocol {earlier.summary['protocol']['name']}"
+        return f"earlier results have the protocol {earlier.summary['protocol']['name']}"
     if sensitivity and not earlier.summary["sensitivity"]:
-        return "other protocols are wanted too"
+        return "there are no results for other protocols"
     labels = {name: tuple(target["labels"]) for name, target in earlier.summary["targets"].items()}
     ignored = earlier.summary["ignore_label"]
     if labels != {target.name: target.labels for target in source.targets} or ignored != source.ignore_label:
-        return "its labels are not those of earlier results"
+        return "its labels differ from earlier results"
     stamps = {entry["case"]: entry["stamp"] for entry in earlier.summary["cases"]}
     if stamps.keys() != {case.case for case in source.cases}:
-        return "its cases are not those of earlier results"
+        return "its cases differ from earlier results"
     changed = next((case.case for case in source.cases if case.stamp() != stamps[case.case]), None)
-    return f"the files of {changed} are not those of earlier results" if changed else ""
+    return f"the files of {changed} have changed" if changed else ""
 
 
 def _keep(evaluation: Evaluation, folder: Path, name: str) -> None:
@@ -218,7 +218,7 @@ def _keep(evaluation: Evaluation, folder: Path, name: str) -> None:
 
 
 def _with_files(entries: Sequence[dict[str, Any]], source: Source) -> list[dict[str, Any]]:
-    """Entries of the cases with the files as they are now."""
+    """Entries of the cases with the present paths of the files."""
     files = {case.case: case for case in source.cases}
     return [
         entry
@@ -231,7 +231,7 @@ def _with_files(entries: Sequence[dict[str, Any]], source: Source) -> list[dict[
 
 
 def _cost(folder: Path) -> dict[str, Any] | None:
-    """Cost of the training, over all folds: the usual time, and the most memory."""
+    """Cost of the training over all folds: the median time and the largest memory."""
     costs = [cost for fold in sorted(folder.glob("fold_*")) if (cost := cost_of(fold))]
     if not costs:
         return None
@@ -247,7 +247,7 @@ def _patient_of(pattern: str) -> Callable[[str], str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"--patient {pattern} is no regular expression: {error}.") from error
+        raise ValueError(f"--patient {pattern} is not a regular expression: {error}.") from error
 
     def patient_of(case: str) -> str:
         found = expression.search(case)
@@ -262,8 +262,8 @@ def _patient_of(pattern: str) -> Callable[[str], str]:
 def _require_shared_patients(patient_of: Callable[[str], str], cases: Collection[str]) -> None:
     if len(set(map(patient_of, cases))) == len(cases):
         raise ValueError(
-            f"--patient tells all cases apart, of which there are {len(cases)}, as if each were another patient's: "
-            "name only the part that all cases of a patient share, or leave it out."
+            f"--patient gives each of the {len(cases)} cases a patient of its own: name only the part that all cases "
+            "of a patient share, or leave --patient out."
         )
 
 

@@ -6,28 +6,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunetv2_mamba.evaluation.cells import cell_of, metrics_of_case, require_known_metrics
+from nnunetv2_mamba.evaluation.emptiness import emptiness_of, metrics_of_case, require_known_metrics
 from nnunetv2_mamba.evaluation.parts import MatchedParts, Part, SurfacesBetween, count_parts
-from nnunetv2_mamba.evaluation.protocol import Cell, Protocol
+from nnunetv2_mamba.evaluation.protocol import Emptiness, Protocol
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison of two masks gives.
+    """Result of the comparison of two masks.
 
     Attributes:
-        cell: which of the masks are empty.
-        counts: see `metrics.COUNTS`.
+        emptiness: which of the masks are empty.
+        counts: see `metric.COUNTS`.
         metrics: see `metrics.METRICS`; NaN where not defined.
         parts: every lesion, then every component.
-        matched: where they are.
+        matched: the numbered lesions and components.
     """
 
-    cell: Cell
+    emptiness: Emptiness
     counts: dict[str, float]
     metrics: dict[str, float]
     parts: list[Part]
     matched: MatchedParts
+
+    @property
+    def cell(self) -> Emptiness:
+        """Earlier name of `emptiness`."""
+        return self.emptiness
 
     @property
     def lesions(self) -> list[Part]:
@@ -50,14 +55,14 @@ class Comparison:
         return self.matched.in_image(self.matched.components)
 
 
-class Pair:
-    """Two masks of the same grid, and what does not depend on the protocol.
+class MaskPair:
+    """Two masks on the same grid, with everything that does not depend on the protocol.
 
     Args:
         reference: bool (*spatial), 2-D or 3-D.
         prediction: bool (*spatial).
         spacing: of the voxels in mm, one number an axis.
-        ignored: voxels (*spatial) that count for nothing, in neither mask.
+        ignored: voxels (*spatial) that belong to neither mask.
 
     Raises:
         ValueError: shapes or numbers of axes differ.
@@ -69,13 +74,15 @@ class Pair:
         masks = [reference, prediction, *([] if ignored is None else [ignored])]
         if any(mask.dtype != bool for mask in masks):
             kinds = " and ".join(str(mask.dtype) for mask in masks)
-            raise ValueError(f"masks are bool, not {kinds}: give segmentation == 1 for the label 1.")
+            raise ValueError(f"masks must be bool, not {kinds}: give segmentation == 1 for the label 1.")
         if not all(math.isfinite(width) and width > 0 for width in spacing):
-            raise ValueError(f"a spacing of {tuple(spacing)} does not exist: give one positive number in mm an axis.")
+            raise ValueError(
+                f"a spacing of {tuple(spacing)} is not possible: give one positive number in mm for each axis."
+            )
         if reference.shape != prediction.shape or len(spacing) != reference.ndim or reference.ndim not in (2, 3):
             raise ValueError(
                 f"masks of {reference.shape} and {prediction.shape} voxels with the spacing {tuple(spacing)} cannot be "
-                "compared: give two of the same shape, 2-D or 3-D, and one number an axis."
+                "compared: give two of the same shape, 2-D or 3-D, and one number for each axis."
             )
         self.spacing = tuple(float(width) for width in spacing)
         self.voxel_size = float(np.prod(self.spacing))
@@ -84,13 +91,13 @@ class Pair:
             reference, prediction = reference & ~ignored, prediction & ~ignored
             total -= int(np.count_nonzero(ignored))
         self.reference, self.prediction = reference, prediction
-        # Dilations need no more room: whatever way leads outside from one lesion to another, one leads along the rim.
+        # A dilation needs no margin: two lesions that touch outside the box also touch along its rim.
         self.window = _bounding_box(reference | prediction)
         reference, prediction = reference[self.window], prediction[self.window]
         voxels = [int(np.count_nonzero(mask)) for mask in (reference, prediction)]
         both = int(np.count_nonzero(reference & prediction))
         volumes = [count * self.voxel_size for count in voxels]
-        self.cell = cell_of(*voxels)
+        self.emptiness = emptiness_of(*voxels)
         self.counts: dict[str, float] = {
             "cases": 1,
             "TP": both,
@@ -117,31 +124,32 @@ def compare(
         prediction: bool (*spatial).
         spacing: of the voxels in mm, one number an axis.
         protocol: the rules; the default ones unless given.
-        ignored: voxels (*spatial) that count for nothing.
+        ignored: voxels (*spatial) that belong to neither mask.
 
     Raises:
         ValueError: shapes or numbers of axes differ.
     """
     require_known_metrics(protocol or Protocol())
-    return compare_pair(Pair(reference, prediction, spacing, ignored), protocol or Protocol())
+    pair = MaskPair(reference, prediction, spacing=spacing, ignored=ignored)
+    return compare_pair(pair, protocol or Protocol())
 
 
-def compare_pair(pair: Pair, protocol: Protocol, distances: bool = True) -> Comparison:
-    """The same for masks that are compared under several protocols.
+def compare_pair(pair: MaskPair, protocol: Protocol, distances: bool = True) -> Comparison:
+    """Compare masks that may be compared under several protocols.
 
     Args:
         pair: the masks.
         protocol: the rules.
-        distances: whether to measure distances between surfaces, which takes most of the time.
+        distances: whether to measure distances between surfaces; they take most of the time.
     """
-    matched = MatchedParts(pair.reference, pair.prediction, pair.window, pair.spacing, protocol)
-    between = SurfacesBetween(matched, pair.spacing) if distances and pair.cell != "both_empty" else None
+    matched = MatchedParts(pair.reference, pair.prediction, window=pair.window, spacing=pair.spacing, protocol=protocol)
+    between = SurfacesBetween(matched, pair.spacing) if distances and pair.emptiness != "both_empty" else None
     parts = matched.describe(between, shared=protocol.missed_distance is not None)
     counts = pair.counts | count_parts(parts)
     counts["lesion_count_error"] = abs(counts["components"] - counts["lesions"])
     surface = {} if between is None else between.metrics(protocol.surface_tolerance)
     return Comparison(
-        cell=pair.cell,
+        emptiness=pair.emptiness,
         counts=counts,
         metrics=metrics_of_case(counts, surface, protocol),
         parts=parts,
@@ -149,8 +157,12 @@ def compare_pair(pair: Pair, protocol: Protocol, distances: bool = True) -> Comp
     )
 
 
+Pair = MaskPair
+"""Earlier name of `MaskPair`."""
+
+
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest part of an image that holds all voxels of a mask; its first voxel where there are none."""
+    """The smallest box that contains all voxels of a mask; the first voxel of an empty mask."""
     last = mask.reshape(-1, mask.shape[-1]).any(axis=0)
     others = mask.any(axis=-1)
     sides = [others.any(axis=tuple({*range(others.ndim)} - {axis})) for axis in range(others.ndim)]

@@ -18,24 +18,24 @@ def label_components(mask: np.ndarray, connectivity: Connectivity = "corners") -
         connectivity: which voxels are neighbours.
 
     Returns:
-        Component of each voxel (*spatial), 0 outside of the mask, and the number of components.
+        Component of each voxel (*spatial), 0 outside the mask, and the number of components.
     """
-    # As contiguous bytes: cc3d 4.1.1 numbers wrongly some 8-connected components of bool images, and columns of one
-    # voxel that are cut out of a volume.
+    # As contiguous bytes: cc3d 4.1.1 gives wrong numbers to some 8-connected components of bool images, and to columns
+    # of one voxel that are cut out of a volume.
     labels, number = cc3d.connected_components(
         np.ascontiguousarray(mask).view(np.uint8), connectivity=NEIGHBOURS[mask.ndim][connectivity], return_N=True
     )
     return labels, int(number)
 
 
-def dilated(mask: np.ndarray, spacing: tuple[float, ...], millimetres: float, steps: int) -> np.ndarray:
-    """The mask with all voxels that are near it.
+def dilated(mask: np.ndarray, *, spacing: tuple[float, ...], millimetres: float, steps: int) -> np.ndarray:
+    """Dilate a mask by a distance or by steps.
 
     Args:
         mask: bool (*spatial).
-        spacing: of the voxels in mm, one number an axis.
-        millimetres: greatest distance between the centres of two voxels that are near.
-        steps: or greatest number of steps between them, each to a neighbour at a face or an edge.
+        spacing: of the voxels in mm, one number for each axis.
+        millimetres: largest distance from the centre of a voxel of the mask; used where `steps` is 0.
+        steps: largest number of steps from a voxel of the mask, each to a neighbour at a face or an edge.
     """
     if steps:
         element = ndimage.generate_binary_structure(mask.ndim, 2)
@@ -44,13 +44,18 @@ def dilated(mask: np.ndarray, spacing: tuple[float, ...], millimetres: float, st
 
 
 def label_lesions(
-    mask: np.ndarray, spacing: tuple[float, ...], connectivity: Connectivity, millimetres: float = 0.0, steps: int = 0
+    mask: np.ndarray,
+    *,
+    spacing: tuple[float, ...],
+    connectivity: Connectivity,
+    millimetres: float = 0.0,
+    steps: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Number the lesions of a reference, where those whose dilations touch are one.
+    """Number the lesions of a reference; lesions whose dilations touch are one.
 
     Args:
         mask: bool (*spatial).
-        spacing: of the voxels in mm, one number an axis.
+        spacing: of the voxels in mm, one number for each axis.
         connectivity: which voxels are neighbours.
         millimetres: see `dilated`.
         steps: see `dilated`.
@@ -59,6 +64,7 @@ def label_lesions(
         Lesion of each voxel of the mask (*spatial); the same of its dilation; and the number of lesions.
     """
     reach, number = label_components(
-        dilated(mask, spacing, millimetres, steps) if millimetres or steps else mask, connectivity
+        dilated(mask, spacing=spacing, millimetres=millimetres, steps=steps) if millimetres or steps else mask,
+        connectivity,
     )
     return np.where(mask, reach, 0) if millimetres or steps else reach, reach, number

@@ -1,4 +1,4 @@
-"""Free-response ROC: lesion recall against invented components per case, as the threshold on probabilities moves."""
+"""Free-response ROC: lesion recall against false positives per case at several thresholds on probabilities."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from zlib import error as ZlibError
 
 import numpy as np
 
-from nnunetv2_mamba.evaluation.case import Pair, compare_pair
+from nnunetv2_mamba.evaluation.case import MaskPair, compare_pair
 from nnunetv2_mamba.evaluation.images import GeometryError
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.targets import Target
@@ -21,18 +21,18 @@ def probabilities_of(path: Path, targets: Sequence[Target], shape: tuple[int, ..
 
     Args:
         path: of the file.
-        targets: all targets; where one of them is a region, each has a channel of its own, else each label has.
+        targets: all targets. If one is a region, the file has one channel for each target, else one for each label.
         shape: of the reference.
 
     Raises:
-        GeometryError: the probabilities are of another grid.
+        GeometryError: the probabilities have another grid.
         OSError: the file cannot be read.
     """
     try:
         with path.open("rb") as stream, np.load(stream) as file:
             channels = file["probabilities"]
     except (BadZipFile, EOFError, KeyError, ValueError, ZlibError) as error:
-        raise OSError(f"{path} holds no probabilities as nnU-Net writes them: {error}") from error
+        raise OSError(f"{path} does not contain probabilities as nnU-Net writes them: {error}") from error
     if channels.ndim == len(shape) + 2 and channels.shape[1] == 1:
         channels = channels[:, 0]
     if channels.shape[1:] != shape:
@@ -56,9 +56,10 @@ def counts_by_threshold(
     Args:
         probability: of the target (*spatial).
         reference: bool (*spatial).
-        spacing: of the voxels in mm, one number an axis.
+        spacing: of the voxels in mm, one number for each axis.
         protocol: the rules.
-        ignored: voxels (*spatial) that count for nothing.
+        ignored: voxels (*spatial) that belong to neither mask.
     """
     masks = (probability >= threshold for threshold in THRESHOLDS)
-    return [compare_pair(Pair(reference, mask, spacing, ignored), protocol, distances=False).counts for mask in masks]
+    pairs = (MaskPair(reference, mask, spacing=spacing, ignored=ignored) for mask in masks)
+    return [compare_pair(pair, protocol, distances=False).counts for pair in pairs]

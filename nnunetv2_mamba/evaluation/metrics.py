@@ -1,107 +1,27 @@
-"""Every number of an evaluation: its formula, direction, unit and what it is when there is nothing to measure.
+"""Every metric of an evaluation.
 
-Metrics are functions of counts that add up over cases, so that one formula serves a case, all cases together and every
-bootstrap sample of cases. Only the distances between surfaces do not add up; they are measured case by case.
+Metrics are functions of counts that add up over cases. One formula therefore serves a case, all cases together and
+every bootstrap sample of cases. Distances between surfaces do not add up; they are measured case by case.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from nnunetv2_mamba.evaluation.images import Unit, size_unit
+from nnunetv2_mamba.evaluation.metric import COUNTS, Counts, EmptyValue, Metric, Place, false_positives, ratio
 from nnunetv2_mamba.evaluation.protocol import Protocol
 
-Counts = Mapping[str, Any]
-"""Numbers, or arrays of one shape, by name; see `COUNTS`."""
-
-COUNTS = {
-    "cases": "cases",
-    "TP": "voxels in the reference and in the prediction",
-    "FP": "voxels in the prediction only",
-    "FN": "voxels in the reference only",
-    "TN": "voxels in neither",
-    "lesions": "lesions of the reference that are not ignored",
-    "found": "of these, the ones that match a component",
-    "components": "components of the prediction that are not ignored",
-    "right": "of these, the ones that match a lesion",
-    "reference_volume": "size of the reference",
-    "predicted_volume": "size of the prediction",
-    "missed_volume": "size of the lesions that are not found",
-    "invented_volume": "size of the components that are not right",
-    "volume_error": "difference between the two sizes, without its sign",
-    "lesion_count_error": "difference between the numbers of lesions and components, without its sign",
-    "lesion_dice": "sum of the Dice of lesions, 0 for a missed one",
-    "lesion_hd95": "sum of the HD95 of found lesions, where the protocol scores it",
-}
-"""What is counted in a case; all of it adds up over cases."""
-
-Scope = Literal["voxels", "surface", "lesions"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number that an evaluation gives.
-
-    Attributes:
-        name: key in files.
-        label: what a reader sees.
-        scope: what it looks at; decides which empty cell counts.
-        direction: which values are better; None for those that only describe.
-        unit: ``{length}`` and ``{size}`` stand for mm and mm^3 or what the images have instead.
-        formula: the value from counts and the protocol; None where it does not add up.
-        definition: the formula, to read.
-        empty: value in a case whose reference, prediction or both are empty: a number, None for not defined, or
-            ``computed`` where the formula holds as ever.
-    """
-
-    name: str
-    label: str
-    scope: Scope
-    direction: Literal["higher", "lower"] | None
-    unit: str
-    formula: Callable[[Counts, Protocol], Any] | None
-    definition: str
-    empty: Mapping[str, float | Literal["computed"] | None]
-
-    def empty_under(self, protocol: Protocol) -> dict[str, Any]:
-        """What the metric is in empty cells, where the protocol may say otherwise."""
-        values = dict(self.empty)
-        if self.name == "HD95":
-            values |= dict.fromkeys(("reference_empty", "prediction_empty"), protocol.missed_distance)
-        if self.name == "lesionwise_hd95" and protocol.missed_distance is None:
-            values = dict.fromkeys(values)
-        return values | {cell: value for name, cell, value in protocol.empty_values if name == self.name}
-
-    def as_dict(self, unit: Unit, dimensions: int, protocol: Protocol) -> dict[str, Any]:
-        """What goes into files, with the unit of the images and the protocol's values for empty cells."""
-        size = size_unit(unit, dimensions)
-        return {
-            "label": self.label,
-            "scope": self.scope,
-            "direction": self.direction,
-            "unit": self.unit.format(length=unit, size=size),
-            "definition": self.definition,
-            "empty": self.empty_under(protocol),
-        }
-
-
-def ratio(numerator: Any, denominator: Any) -> Any:
-    """Quotient of numbers or arrays, NaN where the denominator is 0."""
-    numerator, denominator = np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
-    empty = denominator == 0
-    return np.where(empty, np.nan, numerator / np.where(empty, 1.0, denominator))
+__all__ = ["COUNTS", "METRICS", "Counts", "Metric", "pooled", "ratio", "shown_in"]
 
 
 def _recall(c: Counts, _: Protocol) -> Any:
-    return ratio(c["found"], c["lesions"])
+    return ratio(c["true_positive_lesions"], c["lesions"])
 
 
 def _precision(c: Counts, protocol: Protocol) -> Any:
     if protocol.precision_counts == "components":
-        return ratio(c["right"], c["components"])
-    return ratio(c["found"], c["found"] + _invented(c))
+        return ratio(c["true_positive_components"], c["components"])
+    return ratio(c["true_positive_lesions"], c["true_positive_lesions"] + false_positives(c))
 
 
 def _f1(c: Counts, protocol: Protocol) -> Any:
@@ -110,249 +30,268 @@ def _f1(c: Counts, protocol: Protocol) -> Any:
     return np.where(c["lesions"] + c["components"] > 0, product, np.nan)
 
 
-def _invented(c: Counts) -> Any:
-    return c["components"] - c["right"]
-
-
 def _lesionwise_hd95(c: Counts, protocol: Protocol) -> Any:
     if protocol.missed_distance is None:
         return c["lesions"] * np.nan
-    wrong = c["lesions"] - c["found"] + _invented(c)
-    return ratio(c["lesion_hd95"] + protocol.missed_distance * wrong, c["lesions"] + _invented(c))
+    wrong = c["lesions"] - c["true_positive_lesions"] + false_positives(c)
+    return ratio(c["lesion_hd95"] + protocol.missed_distance * wrong, c["lesions"] + false_positives(c))
 
 
-def _cells(both: Any, reference: Any, prediction: Any) -> dict[str, Any]:
+def _empty(*, both: EmptyValue, reference: EmptyValue, prediction: EmptyValue) -> dict[str, EmptyValue]:
     return {"both_empty": both, "reference_empty": reference, "prediction_empty": prediction}
 
 
-_NONE, _COMPUTED = _cells(None, None, None), _cells("computed", "computed", "computed")
-_ZERO = _cells(None, 0.0, 0.0)
+_NONE = _empty(both=None, reference=None, prediction=None)
+_COMPUTED = _empty(both="computed", reference="computed", prediction="computed")
+_ZERO = _empty(both=None, reference=0.0, prediction=0.0)
+_ZERO_IF_PREDICTION_EMPTY = _empty(both=None, reference=None, prediction=0.0)
+_MISSED_DISTANCE = _empty(both=None, reference="missed_distance", prediction="missed_distance")
 
-METRICS = {
-    metric.name: metric
-    for metric in (
-        Metric(
-            "mIoU",
-            "IoU",
-            "voxels",
-            "higher",
-            "",
-            lambda c, _: ratio(c["TP"], c["TP"] + c["FP"] + c["FN"]),
-            "TP / (TP + FP + FN)",
-            _ZERO,
-        ),
-        Metric(
-            "DSC",
-            "Dice",
-            "voxels",
-            "higher",
-            "",
-            lambda c, _: ratio(2 * c["TP"], 2 * c["TP"] + c["FP"] + c["FN"]),
-            "2 TP / (2 TP + FP + FN)",
-            _ZERO,
-        ),
-        Metric(
-            "ACC",
-            "accuracy",
-            "voxels",
-            "higher",
-            "",
-            lambda c, _: ratio(c["TP"] + c["TN"], c["TP"] + c["FP"] + c["FN"] + c["TN"]),
-            "(TP + TN) / (TP + FP + FN + TN)",
-            _COMPUTED,
-        ),
-        Metric(
-            "SPE",
-            "specificity",
-            "voxels",
-            "higher",
-            "",
-            lambda c, _: ratio(c["TN"], c["TN"] + c["FP"]),
-            "TN / (TN + FP)",
-            _COMPUTED,
-        ),
-        Metric(
-            "SEN",
-            "sensitivity",
-            "voxels",
-            "higher",
-            "",
-            lambda c, _: ratio(c["TP"], c["TP"] + c["FN"]),
-            "TP / (TP + FN)",
-            _cells(None, None, 0.0),
-        ),
-        Metric(
-            "HD95",
-            "95 % Hausdorff distance",
-            "surface",
-            "lower",
-            "{length}",
-            None,
-            "the larger of the two distances within which 95 % of a surface lie",
-            _NONE,
-        ),
-        Metric(
-            "NSD",
-            "normalised surface Dice",
-            "surface",
-            "higher",
-            "",
-            None,
-            "share of both surfaces that is no farther than the tolerance from the other",
-            _ZERO,
-        ),
-        Metric(
-            "reference_volume",
-            "size of the reference",
-            "voxels",
-            None,
-            "{size}",
-            lambda c, _: ratio(c["reference_volume"], c["cases"]),
-            "voxels of the reference x size of a voxel, mean over cases",
-            _COMPUTED,
-        ),
-        Metric(
-            "predicted_volume",
-            "size of the prediction",
-            "voxels",
-            None,
-            "{size}",
-            lambda c, _: ratio(c["predicted_volume"], c["cases"]),
-            "voxels of the prediction x size of a voxel, mean over cases",
-            _COMPUTED,
-        ),
-        Metric(
-            "volume_difference",
-            "predicted minus true size",
-            "voxels",
-            None,
-            "{size}",
-            lambda c, _: ratio(c["predicted_volume"] - c["reference_volume"], c["cases"]),
-            "predicted_volume - reference_volume; mean over cases is the bias",
-            _COMPUTED,
-        ),
-        Metric(
-            "volume_error",
-            "error of the size",
-            "voxels",
-            "lower",
-            "{size}",
-            lambda c, _: ratio(c["volume_error"], c["cases"]),
-            "|predicted_volume - reference_volume|, mean over cases",
-            _COMPUTED,
-        ),
-        Metric(
-            "lesion_recall",
-            "lesion recall",
-            "lesions",
-            "higher",
-            "",
-            _recall,
-            "found / lesions",
-            _cells(None, None, 0.0),
-        ),
-        Metric(
-            "lesion_precision",
-            "lesion precision",
-            "lesions",
-            "higher",
-            "",
-            _precision,
-            "right / components (or found / (found + invented), as the protocol says)",
-            _cells(None, 0.0, None),
-        ),
-        Metric(
-            "lesion_f1",
-            "lesion F1",
-            "lesions",
-            "higher",
-            "",
-            _f1,
-            "2 recall precision / (recall + precision)",
-            _ZERO,
-        ),
-        Metric(
-            "fp_per_case",
-            "invented per case",
-            "lesions",
-            "lower",
-            "per case",
-            lambda c, _: ratio(_invented(c), c["cases"]),
-            "invented components / cases",
-            _COMPUTED,
-        ),
-        Metric(
-            "fp_volume_per_case",
-            "invented size per case",
-            "lesions",
-            "lower",
-            "{size} per case",
-            lambda c, _: ratio(c["invented_volume"], c["cases"]),
-            "size of invented components / cases",
-            _COMPUTED,
-        ),
-        Metric(
-            "missed_volume_per_case",
-            "missed size per case",
-            "lesions",
-            "lower",
-            "{size} per case",
-            lambda c, _: ratio(c["missed_volume"], c["cases"]),
-            "size of missed lesions / cases",
-            _COMPUTED,
-        ),
-        Metric(
-            "lesion_count_error",
-            "error of the number of lesions",
-            "lesions",
-            "lower",
-            "per case",
-            lambda c, _: ratio(c["lesion_count_error"], c["cases"]),
-            "|components - lesions|, mean over cases",
-            _COMPUTED,
-        ),
-        Metric(
-            "lesion_dice",
-            "Dice per lesion",
-            "lesions",
-            "higher",
-            "",
-            lambda c, _: ratio(c["lesion_dice"], c["lesions"]),
-            "mean Dice of lesions with the components they match, 0 for missed ones",
-            _cells(None, None, 0.0),
-        ),
-        Metric(
-            "found_dice",
-            "Dice per found lesion",
-            "lesions",
-            "higher",
-            "",
-            lambda c, _: ratio(c["lesion_dice"], c["found"]),
-            "mean Dice of found lesions with the components they match",
-            _NONE,
-        ),
-        Metric(
-            "lesionwise_dice",
-            "lesion-wise Dice",
-            "lesions",
-            "higher",
-            "",
-            lambda c, _: ratio(c["lesion_dice"], c["lesions"] + _invented(c)),
-            "sum of the Dice of lesions / (lesions + invented components)",
-            _ZERO,
-        ),
-        Metric(
-            "lesionwise_hd95",
-            "lesion-wise HD95",
-            "lesions",
-            "lower",
-            "{length}",
-            _lesionwise_hd95,
-            "(HD95 of found lesions + the protocol's distance for each missed or invented one) / (lesions + invented)",
-            _cells(None, "computed", "computed"),
-        ),
-    )
-}
+_VOXELS = (
+    Metric(
+        name="mIoU",
+        label="IoU",
+        scope="voxels",
+        direction="higher",
+        formula=lambda c, _: ratio(c["TP"], c["TP"] + c["FP"] + c["FN"]),
+        definition="TP / (TP + FP + FN)",
+        empty=_ZERO,
+    ),
+    Metric(
+        name="DSC",
+        label="Dice",
+        scope="voxels",
+        direction="higher",
+        formula=lambda c, _: ratio(2 * c["TP"], 2 * c["TP"] + c["FP"] + c["FN"]),
+        definition="2 TP / (2 TP + FP + FN)",
+        empty=_ZERO,
+        over="mean",
+        shown_in=("card", "overview", "comparison"),
+    ),
+    Metric(
+        name="ACC",
+        label="accuracy",
+        scope="voxels",
+        direction="higher",
+        formula=lambda c, _: ratio(c["TP"] + c["TN"], c["TP"] + c["FP"] + c["FN"] + c["TN"]),
+        definition="(TP + TN) / (TP + FP + FN + TN)",
+        empty=_COMPUTED,
+    ),
+    Metric(
+        name="SPE",
+        label="specificity",
+        scope="voxels",
+        direction="higher",
+        formula=lambda c, _: ratio(c["TN"], c["TN"] + c["FP"]),
+        definition="TN / (TN + FP)",
+        empty=_COMPUTED,
+    ),
+    Metric(
+        name="SEN",
+        label="sensitivity",
+        scope="voxels",
+        direction="higher",
+        formula=lambda c, _: ratio(c["TP"], c["TP"] + c["FN"]),
+        definition="TP / (TP + FN)",
+        empty=_ZERO_IF_PREDICTION_EMPTY,
+    ),
+)
+
+_SURFACE = (
+    Metric(
+        name="HD95",
+        label="95 % Hausdorff distance",
+        scope="surface",
+        direction="lower",
+        unit="{length}",
+        formula=None,
+        definition="the larger of the two distances within which 95 % of a surface lie",
+        empty=_MISSED_DISTANCE,
+        over="mean",
+        shown_in=("overview",),
+        measures_surface=True,
+    ),
+    Metric(
+        name="NSD",
+        label="normalised surface Dice",
+        scope="surface",
+        direction="higher",
+        formula=None,
+        definition="share of both surfaces that is no farther than the tolerance from the other",
+        empty=_ZERO,
+        over="mean",
+        shown_in=("overview",),
+        measures_surface=True,
+    ),
+)
+
+_SIZES = (
+    Metric(
+        name="reference_volume",
+        label="size of the reference",
+        scope="voxels",
+        direction=None,
+        unit="{size}",
+        formula=lambda c, _: ratio(c["reference_volume"], c["cases"]),
+        definition="voxels of the reference x size of a voxel, mean over cases",
+        empty=_COMPUTED,
+    ),
+    Metric(
+        name="predicted_volume",
+        label="size of the prediction",
+        scope="voxels",
+        direction=None,
+        unit="{size}",
+        formula=lambda c, _: ratio(c["predicted_volume"], c["cases"]),
+        definition="voxels of the prediction x size of a voxel, mean over cases",
+        empty=_COMPUTED,
+    ),
+    Metric(
+        name="volume_difference",
+        label="predicted minus true size",
+        scope="voxels",
+        direction=None,
+        unit="{size}",
+        formula=lambda c, _: ratio(c["predicted_volume"] - c["reference_volume"], c["cases"]),
+        definition="predicted_volume - reference_volume; mean over cases is the bias",
+        empty=_COMPUTED,
+    ),
+    Metric(
+        name="volume_error",
+        label="error of the size",
+        scope="voxels",
+        direction="lower",
+        unit="{size}",
+        formula=lambda c, _: ratio(c["volume_error"], c["cases"]),
+        definition="|predicted_volume - reference_volume|, mean over cases",
+        empty=_COMPUTED,
+    ),
+)
+
+_LESIONS = (
+    Metric(
+        name="lesion_recall",
+        label="lesion recall",
+        scope="lesions",
+        direction="higher",
+        formula=_recall,
+        definition="true positive lesions / lesions",
+        empty=_ZERO_IF_PREDICTION_EMPTY,
+        shown_in=("overview", "comparison", "sensitivity"),
+    ),
+    Metric(
+        name="lesion_precision",
+        label="lesion precision",
+        scope="lesions",
+        direction="higher",
+        formula=_precision,
+        definition="true positive components / components (or TP lesions / (TP lesions + FP components), "
+        "as the protocol says)",
+        empty=_empty(both=None, reference=0.0, prediction=None),
+        shown_in=("overview", "sensitivity"),
+    ),
+    Metric(
+        name="lesion_f1",
+        label="lesion F1",
+        scope="lesions",
+        direction="higher",
+        formula=_f1,
+        definition="2 recall precision / (recall + precision)",
+        empty=_ZERO,
+        shown_in=("overview", "comparison", "sensitivity"),
+    ),
+    Metric(
+        name="fp_per_case",
+        label="false positives per case",
+        scope="lesions",
+        direction="lower",
+        unit="per case",
+        formula=lambda c, _: ratio(false_positives(c), c["cases"]),
+        definition="false positive components / cases",
+        empty=_COMPUTED,
+        shown_in=("card", "overview", "comparison"),
+    ),
+    Metric(
+        name="fp_volume_per_case",
+        label="false positive size per case",
+        scope="lesions",
+        direction="lower",
+        unit="{size} per case",
+        formula=lambda c, _: ratio(c["false_positive_volume"], c["cases"]),
+        definition="size of false positive components / cases",
+        empty=_COMPUTED,
+    ),
+    Metric(
+        name="missed_volume_per_case",
+        label="missed size per case",
+        scope="lesions",
+        direction="lower",
+        unit="{size} per case",
+        formula=lambda c, _: ratio(c["missed_volume"], c["cases"]),
+        definition="size of missed lesions / cases",
+        empty=_COMPUTED,
+    ),
+    Metric(
+        name="lesion_count_error",
+        label="error of the number of lesions",
+        scope="lesions",
+        direction="lower",
+        unit="per case",
+        formula=lambda c, _: ratio(c["lesion_count_error"], c["cases"]),
+        definition="|components - lesions|, mean over cases",
+        empty=_COMPUTED,
+        # A lesion of one size and a component of another cannot be set off against each other.
+        by_size=False,
+    ),
+    Metric(
+        name="lesion_dice",
+        label="Dice per lesion",
+        scope="lesions",
+        direction="higher",
+        formula=lambda c, _: ratio(c["lesion_dice"], c["lesions"]),
+        definition="mean Dice of lesions with the components they match, 0 for missed ones",
+        empty=_ZERO_IF_PREDICTION_EMPTY,
+        shown_in=("card", "overview", "comparison"),
+    ),
+    Metric(
+        name="true_positive_dice",
+        label="Dice per true positive lesion",
+        scope="lesions",
+        direction="higher",
+        formula=lambda c, _: ratio(c["lesion_dice"], c["true_positive_lesions"]),
+        definition="mean Dice of true positive lesions with the components they match",
+        empty=_NONE,
+    ),
+    Metric(
+        name="lesionwise_dice",
+        label="lesion-wise Dice",
+        scope="lesions",
+        direction="higher",
+        formula=lambda c, _: ratio(c["lesion_dice"], c["lesions"] + false_positives(c)),
+        definition="sum of the Dice of lesions / (lesions + false positive components)",
+        empty=_ZERO,
+    ),
+    Metric(
+        name="lesionwise_hd95",
+        label="lesion-wise HD95",
+        scope="lesions",
+        direction="lower",
+        unit="{length}",
+        formula=_lesionwise_hd95,
+        definition="(HD95 of true positive lesions + missed_distance for each missed lesion and false positive "
+        "component) / (lesions + false positive components)",
+        empty=_MISSED_DISTANCE,
+        measures_surface=True,
+    ),
+)
+
+METRICS = {metric.name: metric for metric in (*_VOXELS, *_SURFACE, *_SIZES, *_LESIONS)}
+
+
+def shown_in(place: Place) -> list[Metric]:
+    """The metrics that a place shows, lesion-wise ones first."""
+    metrics = [metric for metric in METRICS.values() if place in metric.shown_in]
+    return sorted(metrics, key=lambda metric: metric.scope != "lesions")
 
 
 def pooled(counts: Counts, protocol: Protocol | None = None) -> dict[str, Any]:
@@ -360,7 +299,7 @@ def pooled(counts: Counts, protocol: Protocol | None = None) -> dict[str, Any]:
 
     Args:
         counts: of a case, or sums over cases; numbers, or arrays of one shape.
-        protocol: what they were counted by; the default one unless given.
+        protocol: the rules of the counts; the default protocol unless given.
 
     Returns:
         Values in the shape of the counts, by name; NaN where a metric is not defined.

@@ -15,22 +15,22 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 INLINE_SECONDS = 2.0
-"""Processes are started only when this was not enough for all: each has to import what the main module imports."""
+"""Processes are started after this time: each has to import what the main module imports."""
 
 
 def default_processes() -> int:
-    """As many as there are cores for this process, at most 8."""
+    """Number of cores that this process may use, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(cores or 1, 8)
 
 
 def for_each(work: Callable[[Task], Result], tasks: Sequence[Task], processes: int) -> Iterator[Result]:
-    """Results in the order of the tasks, with no more of them in memory than keep the processes busy.
+    """Results in the order of the tasks; only as many are in memory as keep the processes busy.
 
     Args:
-        work: what is done with each task; can be pickled, as its tasks and results can.
-        tasks: arguments, one a call.
-        processes: how many may work side by side.
+        work: function of one task; the function, its tasks and its results can be pickled.
+        tasks: one argument for each call.
+        processes: largest number of processes.
 
     Raises:
         EvaluationError: a process was killed.
@@ -46,7 +46,7 @@ def for_each(work: Callable[[Task], Result], tasks: Sequence[Task], processes: i
 
 
 def _in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], processes: int) -> Iterator[Result]:
-    # Forked, a process could inherit locks that threads of this one hold.
+    # A forked process could inherit locks that threads of this process hold.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         waiting = iter(tasks)
         running: list[Future[Result]] = [pool.submit(work, task) for task in islice(waiting, 2 * processes)]
@@ -56,7 +56,7 @@ def _in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], process
                 running += [pool.submit(work, task) for task in islice(waiting, 1)]
         except BrokenProcessPool as error:
             raise EvaluationError(
-                f"a process was killed, perhaps for want of memory: take fewer of them with -np than {processes}. Or "
+                f"a process was killed, perhaps for want of memory: use fewer processes than {processes} with -np. Or "
                 "it could not start: a script of your own needs `if __name__ == '__main__':`."
             ) from error
         finally:

@@ -1,4 +1,4 @@
-"""Protocols with names: ours, and published rules as their own text or code states them (`docs/evaluation.md`)."""
+"""Named protocols: the default, and published rules as their authors' text or code states them."""
 
 import json
 from pathlib import Path
@@ -47,10 +47,10 @@ PRESETS = {
 
 
 def protocol_from(text: str) -> Protocol:
-    """The protocol of a name, or of a JSON file with fields of `Protocol`.
+    """The protocol with a name, or that of a JSON file with fields of `Protocol`.
 
     Raises:
-        ValueError: there is neither such a preset nor such a file, or the file holds something else.
+        ValueError: there is no such preset or file, or the file does not contain a protocol.
     """
     if text in PRESETS:
         return PRESETS[text]
@@ -60,14 +60,14 @@ def protocol_from(text: str) -> Protocol:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(fields, dict):
-            raise TypeError("it is no mapping of fields to values")
+            raise TypeError("it is not a mapping of fields to values")
         return Protocol.from_dict({"name": path.stem} | fields)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds no protocol: {error}") from error
+        raise ValueError(f"{path} does not contain a protocol: {error}") from error
 
 
 def variations(protocol: Protocol) -> list[Protocol]:
-    """The protocol first, then others that a reviewer could as well have asked for, a decision or two changed."""
+    """The protocol, then plausible alternatives, each with one or two decisions changed."""
     others = [
         protocol.but(name="connectivity faces", connectivity="faces"),
         protocol.but(name="connectivity corners", connectivity="corners"),

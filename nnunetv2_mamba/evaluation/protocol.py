@@ -13,15 +13,18 @@ Connectivity = Literal["faces", "edges", "corners"]
 """Neighbours of a voxel: 6, 18, 26 in a volume; 4, 8, 8 in an image."""
 
 Matching = Literal["any_overlap", "iou", "one_to_one"]
-"""When a lesion and a predicted component belong together, see `matching`."""
+"""When a lesion and a predicted component match, see `matching.matches`."""
 
-Cell = Literal["both_empty", "reference_empty", "prediction_empty", "neither_empty"]
-"""Whether a target is in the reference of a case, in its prediction, in both or in none."""
+Emptiness = Literal["both_empty", "reference_empty", "prediction_empty", "neither_empty"]
+"""Which masks of a target are empty in a case."""
 
 RULES_VERSION = 1
-"""Raised when equal fields begin to mean other rules."""
+"""Increased when the meaning of a field changes, so that equal hashes still mean equal rules."""
 
 StrataBy = Literal["quantiles", "size", "voxels"]
+
+EARLIER_METRICS = {"found_dice": "true_positive_dice"}
+"""Names that earlier versions gave to metrics."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,10 @@ class Strata:
 
     Attributes:
         names: of the groups, from small to large; one more than `bounds`.
-        by: what the bounds are: fractions of the reference lesions (or images); or sizes in mm^3 (mm^2 in images,
-            pixels where there are no mm); or numbers of voxels.
-        bounds: largest size that is still in the group, for every group but the last.
-        level: what is grouped: each lesion by its size, or each image by the size of all its lesions together.
+        by: kind of the bounds: ``quantiles`` of the reference lesions (or images), ``size`` in mm^3 (mm^2 in images,
+            pixels where there are no mm), or ``voxels``.
+        bounds: largest size of every group but the last; it belongs to the group.
+        level: what is grouped: each ``lesion`` by its size, or each ``image`` by the size of all its lesions.
     """
 
     names: tuple[str, ...] = ("small", "medium", "large")
@@ -42,10 +45,10 @@ class Strata:
     level: Literal["lesion", "image"] = "lesion"
 
     def __post_init__(self) -> None:
-        """Refuse bounds that make no groups.
+        """Check the bounds.
 
         Raises:
-            ValueError: the bounds do not rise, are no fractions, or are not one less than the names.
+            ValueError: the bounds do not rise, are not fractions, or are not one fewer than the names.
         """
         if isinstance(self.names, str):
             raise ValueError(f"the names of strata are a list, not {self.names!r}.")
@@ -61,30 +64,31 @@ class Strata:
 
 @dataclass(frozen=True)
 class Protocol:
-    """Everything that the result of a lesion-wise evaluation depends on, besides the segmentations.
+    """The rules of a lesion-wise evaluation. Together with the segmentations they determine the result.
 
     Attributes:
         name: for people; not part of the hash.
-        connectivity: which voxels of a mask make one lesion, or one predicted component.
-        matching: when a lesion is found, see `matching.match`.
-        iou_threshold: least intersection over union of a pair that matches; with ``any_overlap`` it stays 0.
-        dilation_mm: reference lesions whose balls of this radius touch are one lesion, and a component that touches
-            such a ball touches the lesion; 0 for none. Sizes, Dice and distances are those of the lesions as drawn.
-        dilation_steps: the same by so many steps to neighbours at faces and edges, in voxels, as in BraTS.
-        spare_duplicates: whether a component that could match, but whose lesion took another one, is ignored instead of
-            invented; for ``one_to_one``.
-        min_lesion_size: smaller reference lesions (mm^3) are ignored: neither found nor missed; so is a component that
-            matches nothing else.
+        connectivity: which voxels of a mask form one lesion, or one predicted component.
+        matching: when a lesion and a component match, see `matching.matches`.
+        iou_threshold: smallest intersection over union of a matching pair; 0 with ``any_overlap``.
+        dilation_mm: radius in mm by which reference lesions are dilated; 0 for none. Lesions whose dilations touch are
+            one lesion, and a component that touches the dilation touches the lesion. Sizes, Dice and distances are
+            those of the lesions as drawn.
+        dilation_steps: the same in steps of one voxel to neighbours at faces and edges, as in BraTS.
+        spare_duplicates: for ``one_to_one``: whether a component is ignored instead of a false positive if it could
+            match a lesion that is matched to another component.
+        min_lesion_size: smaller reference lesions (mm^3) are ignored: neither true positive nor missed. A component
+            that matches only ignored lesions is ignored too.
         min_lesion_voxels: the same in voxels.
         min_component_size: smaller predicted components (mm^3) are ignored, as if they had not been predicted.
         min_component_voxels: the same in voxels.
-        precision_counts: what precision counts as true: predicted components that match, or lesions that are found.
+        precision_counts: what precision counts as true positives: ``components`` or ``lesions``.
         strata: groups by size.
         surface_tolerance: distance in mm up to which surfaces agree, for the normalised surface Dice.
-        missed_distance: HD95 in mm that a missed lesion, an invented component or an empty mask counts as; None where
-            they have none.
-        empty_values: values of metrics in cases of an empty cell, as (metric, cell, value), where a challenge sets
-            them; for lesion-wise metrics the cell is that of the lesions and components that are not ignored.
+        missed_distance: HD95 in mm of a missed lesion, a false positive component or an empty mask; None where it is
+            not defined.
+        empty_values: values of metrics in empty cases, as (metric, emptiness, value), where a challenge sets them. For
+            lesion-wise metrics the emptiness is that of the lesions and components that are not ignored.
     """
 
     name: str = "default"
@@ -102,13 +106,13 @@ class Protocol:
     strata: Strata = field(default_factory=Strata)
     surface_tolerance: float = 1.0
     missed_distance: float | None = None
-    empty_values: tuple[tuple[str, Cell, float], ...] = ()
+    empty_values: tuple[tuple[str, Emptiness, float], ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what contradicts itself.
+        """Check the fields.
 
         Raises:
-            ValueError: a field has a value that it cannot have, or not together with another.
+            ValueError: a field has a value that is not possible, alone or together with another.
         """
         self._normalise()
         choices = {"connectivity": Connectivity, "matching": Matching}
@@ -120,16 +124,16 @@ class Protocol:
         if not 0 <= self.iou_threshold <= 1:
             raise ValueError(f"iou_threshold={self.iou_threshold} is not between 0 and 1.")
         if self.matching == "any_overlap" and self.iou_threshold:
-            raise ValueError(f"iou_threshold={self.iou_threshold} has no meaning for any_overlap: take matching='iou'.")
+            raise ValueError(f"iou_threshold={self.iou_threshold} has no meaning for any_overlap: use matching='iou'.")
         if self.dilation_mm and self.dilation_steps:
-            raise ValueError("dilation_mm and dilation_steps are two ways to say one thing: set one of them.")
+            raise ValueError("dilation_mm and dilation_steps both set the dilation: set only one of them.")
         for entry in dataclasses.fields(self):
             value = getattr(self, entry.name)
             if isinstance(value, (int, float)) and value < 0:
                 raise ValueError(f"{entry.name}={value} is negative: give 0 or more.")
 
     def _normalise(self) -> None:
-        """Give every field its type, so that equal rules are written alike and have one hash.
+        """Convert every field to its type, so that equal rules have one spelling and one hash.
 
         Raises:
             ValueError: a field has a value of another type.
@@ -141,37 +145,43 @@ class Protocol:
         if not isinstance(self.spare_duplicates, bool):
             raise ValueError(f"spare_duplicates={self.spare_duplicates!r} is neither true nor false.")
         if not isinstance(self.strata, Strata):
-            raise ValueError(f"strata={self.strata!r} is no mapping with fields of Strata.")
+            raise ValueError(f"strata={self.strata!r} is not a mapping with fields of Strata.")
         try:
-            values = tuple((str(metric), cell, float(value)) for metric, cell, value in self.empty_values)
+            values = tuple(
+                (EARLIER_METRICS.get(metric, str(metric)), emptiness, float(value))
+                for metric, emptiness, value in self.empty_values
+            )
         except (TypeError, ValueError) as error:
-            raise ValueError(f"empty_values={self.empty_values!r} is no list of metric, cell and number.") from error
-        if unknown := [cell for _, cell, _ in values if cell not in get_args(Cell)]:
-            raise ValueError(f"empty_values has the cell {unknown[0]!r}, which is none of {', '.join(get_args(Cell))}.")
+            raise ValueError(
+                f"empty_values={self.empty_values!r} is not a list of metric, emptiness and number."
+            ) from error
+        if unknown := [emptiness for _, emptiness, _ in values if emptiness not in get_args(Emptiness)]:
+            allowed = ", ".join(get_args(Emptiness))
+            raise ValueError(f"empty_values has the emptiness {unknown[0]!r}, which is none of {allowed}.")
         if not all(math.isfinite(value) for _, _, value in values):
-            raise ValueError(f"empty_values={self.empty_values!r} has a value that is no number.")
+            raise ValueError(f"empty_values={self.empty_values!r} has a value that is not a number.")
         _set(self, "empty_values", tuple(sorted(values)))
 
     @property
     def hash(self) -> str:
-        """Twelve hexadecimal digits that are equal for equal rules, whatever their name."""
+        """Twelve hexadecimal digits, equal for equal rules whatever their name."""
         default = Protocol()
-        # Only what differs: a rule that a later version adds leaves the hashes of others alone.
+        # Only fields that differ from the default: a new field then leaves other hashes unchanged.
         rules = _difference(self.as_dict(), default.as_dict()) | {"rules": RULES_VERSION}
         rules.pop("name", None)
         return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:12]
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields, as JSON has them."""
-        # Through JSON, so that tuples are lists as they will be when read.
+        """The fields as JSON values."""
+        # Through JSON, so that tuples become lists, as they are when read from a file.
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Protocol":
-        """A protocol from what `as_dict` gives; fields that are not there keep their defaults.
+        """Inverse of `as_dict`; missing fields keep their defaults.
 
         Raises:
-            ValueError: a field does not exist, or has a value that it cannot have.
+            ValueError: a field does not exist, or its value is not possible.
         """
         _require_known("a protocol has", cls, fields)
         values = dict(fields)
@@ -181,7 +191,7 @@ class Protocol:
         return cls(**values)
 
     def but(self, **fields: Any) -> "Protocol":
-        """The same protocol with other values of some fields."""
+        """A copy with other values of some fields."""
         return dataclasses.replace(self, **fields)
 
 
@@ -194,8 +204,8 @@ def _require_known(what: str, cls: type, fields: Mapping[str, Any]) -> None:
 def _number(name: str, value: Any, kind: type[int] | type[float]) -> int | float:
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     if not math.isfinite(number) or kind(number) != number:
-        raise ValueError(f"{name}={value!r} is no {'whole ' if kind is int else ''}number.")
-    # Without the sign of -0.0, which would change the hash.
+        raise ValueError(f"{name}={value!r} is not a {'whole ' if kind is int else ''}number.")
+    # Adding 0.0 removes the sign of -0.0, which would change the hash.
     return kind(number + 0.0)
 
 

@@ -5,12 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_mamba.evaluation.metrics import COUNTS, METRICS, Counts, pooled
+from nnunetv2_mamba.evaluation.metric import COUNTS, Counts
+from nnunetv2_mamba.evaluation.metrics import METRICS, pooled
 from nnunetv2_mamba.evaluation.parts import Part, count_parts
 from nnunetv2_mamba.evaluation.protocol import Protocol, Strata
-
-# A lesion of one group and a component of another cannot be set off against each other.
-_NOT_BY_SIZE = {"lesion_count_error"}
 
 
 def bounds_of(strata: Strata, sizes: np.ndarray) -> list[float]:
@@ -18,10 +16,10 @@ def bounds_of(strata: Strata, sizes: np.ndarray) -> list[float]:
 
     Args:
         strata: the groups.
-        sizes: of the reference lesions, or of the images that have some; quantiles are taken of them.
+        sizes: of the reference lesions, or of the images that have lesions.
 
     Returns:
-        As many numbers as the groups have bounds; NaN for quantiles of nothing.
+        One number for each bound; NaN for quantiles without a lesion.
     """
     if strata.by != "quantiles":
         return list(strata.bounds)
@@ -31,12 +29,12 @@ def bounds_of(strata: Strata, sizes: np.ndarray) -> list[float]:
 def lesion_strata(parts: Sequence[Part], cases: int, protocol: Protocol) -> list[dict[str, Any]]:
     """Lesion-wise metrics of each group.
 
-    A lesion is in the group of its size, and so is a component: recall is of lesions of this size, precision of
-    components of this size, whatever the size of what they match.
+    A lesion belongs to the group of its own size, and so does a component. Recall is that of lesions of this size,
+    precision that of components of this size, whatever the size of their matches.
 
     Args:
         parts: lesions and components of all cases; ignored ones are left out.
-        cases: how many there are.
+        cases: number of cases.
         protocol: the rules.
     """
     strata = protocol.strata
@@ -52,14 +50,14 @@ def lesion_strata(parts: Sequence[Part], cases: int, protocol: Protocol) -> list
         values = {
             key: float(metric.formula(counts, protocol))
             for key, metric in METRICS.items()
-            if metric.scope == "lesions" and metric.formula and key not in _NOT_BY_SIZE
+            if metric.scope == "lesions" and metric.formula and metric.by_size
         }
         entries.append({"name": name, "upper": upper, "counts": counts, "metrics": values})
     return entries
 
 
 def image_strata(cases: Sequence[Counts], protocol: Protocol, voxel_sizes: Sequence[float]) -> list[dict[str, Any]]:
-    """Metrics of each group of images; those without lesions are in none.
+    """Metrics of each group of images; images without a lesion belong to no group.
 
     Args:
         cases: counts of each case.
@@ -84,9 +82,9 @@ def add_up(counts: Sequence[Counts]) -> dict[str, Any]:
 
 
 def _groups(bounds: Sequence[float], sizes: np.ndarray) -> np.ndarray:
-    """Number of the group of each size; a size that is meant to equal a bound may differ by rounding."""
+    """Index of the group of each size; a size that is meant to equal a bound may differ by rounding."""
     limits = np.asarray(bounds) * (1 + 1e-9)
-    # Quantiles of nothing make no groups.
+    # Quantiles of no lesion define no group.
     return np.full(len(sizes), -1) if np.isnan(limits).any() else np.searchsorted(limits, sizes, side="left")
 
 

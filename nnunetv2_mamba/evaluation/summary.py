@@ -1,4 +1,4 @@
-"""What all cases together say: one JSON-able mapping, the content of ``lesion_summary.json``."""
+"""Summary of all cases: a mapping that JSON can hold, the content of ``lesion_summary.json``."""
 
 import math
 from collections import Counter
@@ -8,9 +8,10 @@ from typing import Any, get_args
 import numpy as np
 
 from nnunetv2_mamba.evaluation.froc import THRESHOLDS
-from nnunetv2_mamba.evaluation.metrics import METRICS, pooled, ratio
+from nnunetv2_mamba.evaluation.metric import false_positives, ratio
+from nnunetv2_mamba.evaluation.metrics import METRICS, pooled
 from nnunetv2_mamba.evaluation.parts import Part
-from nnunetv2_mamba.evaluation.protocol import Cell, Protocol
+from nnunetv2_mamba.evaluation.protocol import Emptiness, Protocol
 from nnunetv2_mamba.evaluation.strata import add_up, image_strata, lesion_strata
 from nnunetv2_mamba.evaluation.targets import Target
 
@@ -18,10 +19,10 @@ from nnunetv2_mamba.evaluation.targets import Target
 def summarise_target(
     target: Target, cases: Sequence[Mapping[str, Any]], parts: Sequence[Part], protocol: Protocol
 ) -> dict[str, Any]:
-    """Pooled and mean metrics, empty cells, lesion-free cases, strata and FROC of one target.
+    """Pooled and mean metrics, empty cases, lesion-free cases, strata and free-response ROC of one target.
 
     Args:
-        target: what is summarised.
+        target: label or region.
         cases: of each case its ``cell``, ``counts`` and ``metrics`` of this target, and ``voxel_size`` in mm^3.
         parts: lesions and components of all cases.
         protocol: the rules.
@@ -38,7 +39,7 @@ def summarise_target(
     return {
         "labels": list(target.labels),
         "counts": total,
-        "cells": {cell: cells[cell] for cell in get_args(Cell)},
+        "cells": {cell: cells[cell] for cell in get_args(Emptiness)},
         "pooled": {name: float(value) for name, value in pooled(total, protocol).items()},
         "mean": {name: float(np.nanmean(column)) if defined[name] else math.nan for name, column in values.items()},
         "defined": defined,
@@ -49,16 +50,16 @@ def summarise_target(
 
 
 def _lesion_free(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """How often something is predicted where there is nothing."""
+    """False positives in the cases without a lesion."""
     free = [case["counts"] for case in cases if case["cell"] in ("both_empty", "reference_empty")]
     total = add_up(free)
-    with_inventions = sum(case["components"] > case["right"] for case in free)
+    with_false_positives = sum(false_positives(case) > 0 for case in free)
     return {
         "cases": len(free),
-        "with_inventions": with_inventions,
-        "specificity": float(ratio(len(free) - with_inventions, len(free))),
-        "fp_per_case": float(ratio(total["components"] - total["right"], len(free))),
-        "fp_volume_per_case": float(ratio(total["invented_volume"], len(free))),
+        "with_false_positives": with_false_positives,
+        "specificity": float(ratio(len(free) - with_false_positives, len(free))),
+        "fp_per_case": float(ratio(false_positives(total), len(free))),
+        "fp_volume_per_case": float(ratio(total["false_positive_volume"], len(free))),
     }
 
 
@@ -72,36 +73,34 @@ def _froc(cases: Sequence[Sequence[Mapping[str, float]]]) -> dict[str, Any] | No
         "thresholds": list(THRESHOLDS),
         "lesion_recall": [float(value["lesion_recall"]) for value in values],
         "fp_per_case": [float(value["fp_per_case"]) for value in values],
-        "found": [total["found"] for total in totals],
-        "right": [total["right"] for total in totals],
+        **{name: [total[name] for total in totals] for name in ("true_positive_lesions", "true_positive_components")},
     }
 
 
 def sensitivity_of(
     protocols: Sequence[Protocol], targets: Sequence[Target], counts: Sequence[Mapping[str, Sequence[Mapping]]]
 ) -> list[dict[str, Any]]:
-    """Lesion-wise metrics of all cases together under each of several protocols.
+    """Lesion-wise metrics of all cases together under several protocols.
 
     Args:
         protocols: the rules.
-        targets: what is evaluated.
-        counts: for each case, by target, the counts under each protocol.
+        targets: labels and regions.
+        counts: of each case, by target, one entry for each protocol.
     """
     entries = []
     for position, protocol in enumerate(protocols):
         results = {}
         for target in targets:
             values = pooled(add_up([case[target.name][position] for case in counts]), protocol)
-            lesion_wise = {name: float(value) for name, value in values.items() if METRICS[name].scope == "lesions"}
-            # These runs measure no distances.
-            del lesion_wise["lesionwise_hd95"]
-            results[target.name] = {"pooled": lesion_wise}
+            # Distances are not measured for other protocols.
+            counted = [m.name for m in METRICS.values() if m.scope == "lesions" and not m.measures_surface]
+            results[target.name] = {"pooled": {name: float(values[name]) for name in counted}}
         entries.append({"protocol": protocol.as_dict(), "protocol_hash": protocol.hash, "targets": results})
     return entries
 
 
 def jsonable(value: Any) -> Any:
-    """The same with None for every number that is not finite, which JSON has no word for."""
+    """A copy with None for every number that is not finite: JSON cannot hold those."""
     if isinstance(value, Mapping):
         return {str(key): jsonable(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

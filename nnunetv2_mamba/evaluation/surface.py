@@ -2,9 +2,9 @@
 
 A surface consists of elements: one at each point between voxels whose 2 x 2 (x 2) neighbours are neither all inside nor
 all outside, with the area that a marching-cubes surface has there (the length, in images). The areas, HD95 and the
-normalised surface Dice are those of that library. Only the distances are found differently, by a search tree over the
-elements instead of a distance transform of the whole volume, which gives the same numbers and costs less the smaller
-the lesions are.
+normalised surface Dice are those of that library. Only the distances are found
+differently: by a search tree over the elements instead of a distance transform of the whole volume. The numbers are the
+same, and the cost falls with the size of the lesions.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Surface:
     """Elements of the surface of a mask.
 
     Attributes:
-        points: where they are, in mm (N, dimensions).
+        points: their positions in mm (N, dimensions).
         areas: of the elements in mm^2, or lengths in mm (N,).
     """
 
@@ -40,10 +40,10 @@ class Surfaces:
 
     Attributes:
         whole: of the mask.
-        part: number of the part that an element of a part belongs to (M,), rising.
+        part: number of the part of each element of a part (M,), ascending.
         element: position of that element in `whole` (M,).
-        code: which of the voxels around that element are of the part (M,), see `_codes`.
-        areas: of an element by its code.
+        code: which of the voxels around that element belong to the part (M,), see `_codes`.
+        areas: of an element, by its code.
     """
 
     whole: Surface
@@ -58,7 +58,7 @@ class Surfaces:
         mine = np.concatenate([np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)])
         element, code = self.element[mine], self.code[mine]
         if len(parts) > 1:
-            # Parts that are neighbours at a corner only, which is not enough for every connectivity, share an element.
+            # Two parts that touch only at a corner share an element; not every connectivity joins them.
             element, which = np.unique(element, return_inverse=True)
             code = np.bincount(which, weights=code).astype(np.intp)
         return Surface(self.whole.points[element], self.areas[code])
@@ -74,12 +74,12 @@ def surfaces_of(parts: np.ndarray, spacing: tuple[float, ...]) -> Surfaces:
     """Find the elements of the surface of a mask and of its parts.
 
     Args:
-        parts: number of the part at each voxel (*spatial), 0 outside of the mask; 2-D or 3-D.
-        spacing: of the voxels in mm, one number an axis.
+        parts: number of the part at each voxel (*spatial), 0 outside the mask; 2-D or 3-D.
+        spacing: of the voxels in mm, one number for each axis.
     """
     padded = np.pad(parts, 1)
     code = _codes((padded > 0).view(np.uint8))
-    # Neither 0 nor all bits set, in one comparison: 0 - 1 is the largest byte.
+    # One comparison excludes 0 and all bits set: as a byte, 0 - 1 is the largest number.
     full = 2 ** (2**parts.ndim) - 1
     where = np.flatnonzero(code - np.uint8(1) < full - 1)
     index = np.unravel_index(where, code.shape)
@@ -87,7 +87,7 @@ def surfaces_of(parts: np.ndarray, spacing: tuple[float, ...]) -> Surfaces:
     whole = Surface(np.stack(index, axis=1) * np.asarray(spacing), table[code.ravel()[where]])
     around = [padded[tuple(i + c for i, c in zip(index, corner, strict=True))] for corner in _corners(parts.ndim)]
     part, element, code = _elements_of_parts(np.stack(around, axis=1))
-    return Surfaces(whole, part, element, code, table)
+    return Surfaces(whole=whole, part=part, element=element, code=code, areas=table)
 
 
 def _corners(dimensions: int) -> list[tuple[int, ...]]:
@@ -96,7 +96,7 @@ def _corners(dimensions: int) -> list[tuple[int, ...]]:
 
 
 def _codes(inside: np.ndarray) -> np.ndarray:
-    """Which of the voxels around each point between them are inside, one bit each, as the library's tables want them.
+    """Which of the voxels around each point between voxels are inside, one bit each, in the order of the library.
 
     Args:
         inside: 0 or 1 (*spatial).
@@ -108,7 +108,7 @@ def _codes(inside: np.ndarray) -> np.ndarray:
 
 
 def _elements_of_parts(around: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each element once for every part around it: (part, position, code)."""
+    """One entry for each element and part around it: (part, position, code)."""
     found = []
     bits = 2 ** np.arange(around.shape[1])[::-1]
     for corner in range(around.shape[1]):
@@ -119,7 +119,7 @@ def _elements_of_parts(around: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
         found.append((part[element], element, code))
     part, element, code = (np.concatenate(column) for column in zip(*found, strict=True))
     order = np.argsort(part, kind="stable")
-    # As the numbers that parts are looked up by: otherwise each look-up would convert all of them.
+    # In the type of later look-ups: otherwise each look-up would convert the array.
     return part[order].astype(np.intp), element[order], code[order]
 
 
@@ -149,7 +149,12 @@ class SurfaceDistances:
     @classmethod
     def between(cls, first: Surface, second: Surface) -> "SurfaceDistances":
         """Search for the nearest elements."""
-        return cls(_nearest(first, second), _nearest(second, first), first.areas, second.areas)
+        return cls(
+            forth=_nearest(first, second),
+            back=_nearest(second, first),
+            areas_forth=first.areas,
+            areas_back=second.areas,
+        )
 
     def hd95(self) -> float:
         """The larger of the two distances within which 95 % of a surface lie."""
@@ -161,7 +166,7 @@ class SurfaceDistances:
         return float(compute_surface_dice_at_tolerance(self._ordered(slice(None), slice(None)), tolerance))
 
     def _ordered(self, forth: np.ndarray | slice, back: np.ndarray | slice) -> dict[str, np.ndarray]:
-        """What the library's functions take."""
+        """Arguments of the library's functions."""
         return {
             "distances_gt_to_pred": self.forth[forth],
             "surfel_areas_gt": self.areas_forth[forth],
@@ -172,5 +177,5 @@ class SurfaceDistances:
 
 def _nearest(start: Surface, goal: Surface) -> np.ndarray:
     """Distance from each element of one surface to the nearest of the other."""
-    # Surfaces are spread evenly: a plain tree is as good as a balanced one, and sooner built.
+    # Surface elements are spread evenly: a plain tree is as good as a balanced one, and faster to build.
     return KDTree(goal.points, leafsize=32, balanced_tree=False, compact_nodes=False).query(start.points)[0]

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nnunetv2_mamba.evaluation.metrics import shown_in
+
 
 def lines_of(summary: Mapping[str, Any]) -> Iterator[str]:
-    """What was found, missed and invented, target by target, and what a reader has to be warned of.
+    """True positive and missed lesions and false positives of each target, and the warnings.
 
     Args:
         summary: content of ``lesion_summary.json``.
@@ -16,11 +18,11 @@ def lines_of(summary: Mapping[str, Any]) -> Iterator[str]:
     for name, target in summary["targets"].items():
         pooled, mean, free, counts = target["pooled"], target["mean"], target["lesion_free"], target["counts"]
         recall, precision, f1 = (_number(pooled[f"lesion_{metric}"]) for metric in ("recall", "precision", "f1"))
-        invented = counts["components"] - counts["right"]
+        true_positives = counts["true_positive_components"]
         yield (
-            f"{name}: {counts['found']} of {counted(counts['lesions'], 'lesion')} found (recall {recall}), "
-            f"{invented} invented in {cases} (precision {precision}: {counts['right']} of "
-            f"{counted(counts['components'], 'component')} right), F1 {f1}"
+            f"{name}: recall {recall} ({counts['true_positive_lesions']} of {counted(counts['lesions'], 'lesion')}), "
+            f"precision {precision} ({true_positives} of {counted(counts['components'], 'component')}), F1 {f1}, "
+            f"{counted(counts['components'] - true_positives, 'false positive')} in {cases}"
         )
         yield (
             f"  Dice {_number(mean['DSC'])} mean of {counted(target['defined']['DSC'], 'case')}, "
@@ -33,7 +35,10 @@ def lines_of(summary: Mapping[str, Any]) -> Iterator[str]:
         )
         yield from _strata(target, summary["protocol"]["strata"]["level"])
         if free["cases"]:
-            yield f"  {counted(free['cases'], 'case')} without a lesion, {free['with_inventions']} with an invented one"
+            yield (
+                f"  {counted(free['cases'], 'case')} without a lesion, {free['with_false_positives']} of them with a "
+                "false positive"
+            )
     yield f"protocol {summary['protocol']['name']} ({summary['protocol_hash']})"
     yield from (f"warning: {warning}" for warning in summary["warnings"])
 
@@ -49,25 +54,23 @@ def _strata(target: Mapping[str, Any], level: str) -> Iterator[str]:
 
 
 def sensitivity_lines(summary: Mapping[str, Any]) -> Iterator[str]:
-    """How far recall, precision and F1 move with the protocol, target by target."""
-    metrics = ("lesion_recall", "lesion_precision", "lesion_f1")
+    """How far the metrics move with the protocol, target by target."""
+    metrics = shown_in("sensitivity")
     for name in summary["targets"]:
-        yield f"{name:<32}{'recall':>10}{'precision':>11}{'F1':>8}"
+        yield f"{name:<32}" + "".join(f"{metric.label.removeprefix('lesion '):>11}" for metric in metrics)
         table = []
         for entry in summary["sensitivity"]:
-            values = [entry["targets"][name]["pooled"][metric] for metric in metrics]
-            table.append(values)
-            recall, precision, f1 = map(_number, values)
-            yield f"  {entry['protocol']['name']:<30}{recall:>10}{precision:>11}{f1:>8}"
+            table.append([entry["targets"][name]["pooled"][metric.name] for metric in metrics])
+            yield f"  {entry['protocol']['name']:<30}" + "".join(f"{_number(value):>11}" for value in table[-1])
         columns = [[value for value in column if value is not None] for column in zip(*table, strict=True)]
-        recall, precision, f1 = (_number(max(column) - min(column)) if column else "-" for column in columns)
-        yield f"  {'largest difference':<30}{recall:>10}{precision:>11}{f1:>8}"
+        ranges = (_number(max(column) - min(column)) if column else "-" for column in columns)
+        yield f"  {'largest difference':<30}" + "".join(f"{value:>11}" for value in ranges)
         if empty := sum(None in values for values in table):
-            yield f"  under {counted(empty, 'protocol')} something is left that cannot be counted (-)"
+            yield f"  a metric is not defined (-) under {counted(empty, 'protocol')}"
 
 
 def counted(number: int, noun: str) -> str:
-    """Number and noun, in the plural where it is one."""
+    """Number and noun, the noun in the plural unless the number is 1."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

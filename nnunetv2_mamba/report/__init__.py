@@ -1,6 +1,6 @@
-"""One page about one or several models: what they found, what they missed and invented, and how sure that is."""
+"""One HTML page about one or several models: lesion-wise metrics, intervals, tests and pictures."""
 
 from nnunetv2_mamba.report.page import write_report
-from nnunetv2_mamba.report.source import Source
+from nnunetv2_mamba.report.reported_model import ReportedModel
 
-__all__ = ["Source", "write_report"]
+__all__ = ["ReportedModel", "write_report"]

@@ -1,14 +1,12 @@
-"""Which cases a report shows in pictures."""
+"""Which cases a report shows as pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nnunetv2_mamba.report.source import Cases
-
-LESIONS = ("found", "missed")
-WRONG = ("missed", "invented")
+from nnunetv2_mamba.evaluation.metric import false_positives
+from nnunetv2_mamba.report.reported_model import Cases
 
 
 @dataclass(frozen=True)
@@ -17,26 +15,24 @@ class Choice:
 
     Attributes:
         case: its name.
-        reasons: why, in the words of the report.
+        reasons: why it is shown, in words.
         models: places of the models to show it of.
-        kinds: of the parts that the slice of a volume is to show most of.
     """
 
     case: str
     reasons: tuple[str, ...]
     models: tuple[int, ...]
-    kinds: tuple[str, ...]
 
 
 def choose(models: Sequence[Cases], common: Sequence[str]) -> list[Choice]:
-    """The best, the median and the worst case with lesions by Dice, and the one with most invented lesions.
+    """The cases with the best, the median and the worst Dice, and the case with most false positives.
 
-    Several models are shown on the same cases, chosen by the mean of their Dice, and one more is that in which they
-    differ most. Without a common case, each model has its own choice.
+    Several models are shown on the same cases, chosen by the mean of their Dice, with one more case: the one in which
+    they differ most. Models without a common case have a choice of their own.
 
     Args:
-        models: what was counted and measured in the cases of each model.
-        common: names of the cases that all have.
+        models: counts and metrics of the cases of each model.
+        common: names of the cases that all models have.
     """
     if common:
         return _choose([cases.of(common) for cases in models], tuple(range(len(models))))
@@ -44,32 +40,21 @@ def choose(models: Sequence[Cases], common: Sequence[str]) -> list[Choice]:
 
 
 def _choose(models: Sequence[Cases], places: tuple[int, ...]) -> list[Choice]:
-    names = models[0].names
+    names, several = models[0].names, len(models) > 1
     dice = np.stack([cases.metric("DSC") for cases in models])
     with_lesions = np.flatnonzero((models[0].counts["lesions"] > 0) & np.isfinite(dice).all(axis=0))
     order = with_lesions[np.argsort(dice.mean(axis=0)[with_lesions], kind="stable")]
-    by_mean = " by the mean of the models" if len(models) > 1 else ""
-    chosen: dict[int, tuple[list[str], list[str]]] = {}
-
-    def show(case: int, reason: str, *kinds: str) -> None:
-        reasons, parts = chosen.setdefault(case, ([], []))
-        reasons.append(reason)
-        parts.extend(kinds)
-
+    chosen: list[tuple[int, str]] = []
     if len(order):
-        for place, word, kinds in (
-            (-1, "best", LESIONS),
-            ((len(order) - 1) // 2, "median", LESIONS),
-            (0, "worst", WRONG),
-        ):
-            show(int(order[place]), f"{word} Dice{by_mean}", *kinds)
-    gaps = np.ptp(dice, axis=0)[order]
-    if len(models) > 1 and len(order) and gaps.max() > 0:
-        show(int(order[np.argmax(gaps)]), "the models differ most in Dice", *WRONG)
-    invented = sum((cases.counts["components"] - cases.counts["right"] for cases in models), np.zeros(len(names)))
-    if len(names) and invented.max() > 0:
-        show(int(np.argmax(invented)), "most invented lesions", "invented")
-    return [
-        Choice(names[case], tuple(reasons), places, tuple(dict.fromkeys(kinds)))
-        for case, (reasons, kinds) in chosen.items()
-    ]
+        ranks = (("best", -1), ("median", (len(order) - 1) // 2), ("worst", 0))
+        chosen += [(order[rank], f"{word} {'mean ' if several else ''}Dice") for word, rank in ranks]
+        gaps = np.ptp(dice, axis=0)[order]
+        if gaps.max() > 0:
+            chosen.append((order[np.argmax(gaps)], "the models differ most in Dice"))
+    wrong = sum((false_positives(cases.counts) for cases in models), np.zeros(len(names)))
+    if len(names) and wrong.max() > 0:
+        chosen.append((int(np.argmax(wrong)), "most false positives"))
+    reasons: dict[int, list[str]] = {}
+    for case, reason in chosen:
+        reasons.setdefault(int(case), []).append(reason)
+    return [Choice(names[case], tuple(words), places) for case, words in reasons.items()]

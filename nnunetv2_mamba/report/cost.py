@@ -1,4 +1,4 @@
-"""What a trained model has cost, by any trainer of nnU-Net."""
+"""Cost of the training of a model, by any trainer of nnU-Net."""
 
 import dataclasses
 import json
@@ -16,15 +16,15 @@ def cost_of(fold_folder: Path) -> dict[str, Any] | None:
         fold_folder: ``fold_X`` of a trained model.
 
     Returns:
-        What our trainers have written there; else what can be told from nnU-Net's own files; None where there is
-        neither. What cannot be read is said on stderr, and costs the columns rather than the page they are for.
+        Content of ``cost.json``, which our trainers write; else the cost derived from nnU-Net's own files; None without
+        either. A file that cannot be read is reported on stderr: the page is written without its cost.
     """
     try:
         file = fold_folder / COST_FILE
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else _derived(fold_folder)
-    # Unpickling bytes that are no pickle can raise next to anything.
+    # Unpickling a damaged file can raise almost any exception.
     except Exception as error:
-        print(f"the cost of {fold_folder} is not known, its files cannot be read ({error})", file=sys.stderr)
+        print(f"the cost of {fold_folder} is unknown, its files cannot be read ({error})", file=sys.stderr)
         return None
 
 

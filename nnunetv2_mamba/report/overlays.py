@@ -1,4 +1,4 @@
-"""Cases with their found, missed and invented lesions drawn over the image."""
+"""Cases as pictures: true positive and missed lesions and false positives, outlined over the image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,35 +6,42 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunetv2_mamba.evaluation.case import Pair, compare_pair
+from nnunetv2_mamba.evaluation.case import Comparison, MaskPair, compare_pair
 from nnunetv2_mamba.evaluation.images import read_segmentation
-from nnunetv2_mamba.evaluation.parts import Part
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.targets import Target
 from nnunetv2_mamba.report import wording
-from nnunetv2_mamba.report.choice import LESIONS, Choice
-from nnunetv2_mamba.report.outlines import DRAWN, KINDS, largest, marks, outline
+from nnunetv2_mamba.report.choice import Choice
+from nnunetv2_mamba.report.outlines import DRAWN, largest, outline
 from nnunetv2_mamba.report.pictures import Pictures, read_image
-from nnunetv2_mamba.report.source import Source
-from nnunetv2_mamba.report.sparse import SparseLabels
+from nnunetv2_mamba.report.reported_model import ReportedModel
 
-STATUS = {"predicted": "right", "found": "found", "missed": "missed", "invented": "invented"}
-"""Status of the parts of each of `KINDS`."""
+KINDS = {
+    "predicted": ("component", "true_positive"),
+    "true_positive": ("lesion", "true_positive"),
+    "missed": ("lesion", "missed"),
+    "false_positive": ("component", "false_positive"),
+}
+"""Kind and status of the parts that have an outline of their own, in the order of drawing."""
+
+WRONG = ("missed", "false_positive")
+
+Slice = tuple[int, int] | None
+"""Axis and index of a slice of a volume; None for an image."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Overlay:
-    """A slice of a case with what one model did in it.
+    """A slice of a case with the result of one model.
 
     Attributes:
         model: place of the model.
-        width: of the picture, in its units.
+        width: of the picture, in its own units.
         height: of the picture.
-        picture: number of the image below in `Pictures`; None where there is no image.
-        outlines: data of an SVG path by kind of part.
-        marks: rings and arrows, likewise.
-        not_drawn: how many parts of the slice are too many to draw, in words; empty where all are drawn.
-        number: how many parts of each status the whole case has.
+        picture: number of the image in `Pictures`; None where there is no image.
+        outlines: data of an SVG path, for each of `KINDS`.
+        not_drawn: parts of the slice that are too many to draw, in words; empty where all are drawn.
+        number: parts of each of `KINDS` in the whole case.
         dice: of the whole case.
     """
 
@@ -43,7 +50,6 @@ class Overlay:
     height: float
     picture: int | None
     outlines: dict[str, str]
-    marks: dict[str, str]
     not_drawn: str
     number: dict[str, int]
     dice: str
@@ -51,13 +57,13 @@ class Overlay:
 
 @dataclass(frozen=True)
 class CaseView:
-    """One case, as every model has it.
+    """One case with the results of all models.
 
     Attributes:
         choice: the case and why it is shown.
-        overlays: one a model.
-        slice: which slice of a volume is shown and why; empty for an image.
-        remark: what could not be shown; empty where all could.
+        overlays: one for each model.
+        slice: which slice of a volume is shown; empty for an image.
+        remark: why there is no image; empty where there is one.
     """
 
     choice: Choice
@@ -68,133 +74,140 @@ class CaseView:
 
 @dataclass(frozen=True)
 class _Compared:
-    """One target of a case, as one model has it."""
+    """One target of a case by one model."""
 
+    comparison: Comparison
     spacing: tuple[float, ...]
-    parts: list[Part]
-    lesions: SparseLabels
-    components: SparseLabels
-    dice: float
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.lesions.shape
+        return self.comparison.matched.shape
 
-    def of(self, kind: str) -> tuple[SparseLabels, list[Part]]:
-        labels, whose = (self.lesions, "lesion") if kind in LESIONS else (self.components, "component")
-        return labels, [part for part in self.parts if part.kind == whose and part.status == STATUS[kind]]
+    def parts(self, kind: str) -> list[int]:
+        """Numbers of the parts of one of `KINDS`."""
+        return [part.id for part in self.comparison.parts if (part.kind, part.status) == KINDS[kind]]
+
+    def labels(self, kind: str) -> np.ndarray:
+        """Number of the part at each voxel of the window (*spatial)."""
+        matched = self.comparison.matched
+        return (matched.lesions if KINDS[kind][0] == "lesion" else matched.components).labels
+
+    def voxels_along(self, axis: int, kinds: Sequence[str]) -> np.ndarray:
+        """Voxels of parts of some kinds in each slice across an axis (slices,)."""
+        voxels = np.zeros(self.shape[axis])
+        others = tuple(other for other in range(len(self.shape)) if other != axis)
+        for kind in kinds:
+            voxels[self.comparison.matched.window[axis]] += np.isin(self.labels(kind), self.parts(kind)).sum(
+                axis=others
+            )
+        return voxels
+
+    def plane(self, kind: str, place: Slice) -> np.ndarray:
+        """Number of the part at each pixel of a slice (H, W)."""
+        labels, window = self.labels(kind), self.comparison.matched.window
+        if place is not None:
+            axis, index = place
+            axes = [other for other in range(3) if other != axis]
+            inside = window[axis].start <= index < window[axis].stop
+            # Only the window is expanded: a volume of labels may be too large for several models.
+            labels = np.take(labels, index - window[axis].start, axis) if inside else np.zeros_like(labels.min(axis))
+            window = tuple(window[other] for other in axes)
+        plane = np.zeros(_without(self.shape, place), dtype=labels.dtype)
+        plane[window] = labels
+        return plane
 
 
-@dataclass(frozen=True)
-class _Slice:
-    """A slice of a volume, and the kinds of parts that it has most of."""
-
-    axis: int
-    index: int
-    kinds: tuple[str, ...]
-
-
-def view(choice: Choice, sources: Sequence[Source], target: Target, pictures: Pictures) -> CaseView:
-    """Read a case, compare it again and draw what is found, missed and invented.
+def view(choice: Choice, models: Sequence[ReportedModel], target: Target, pictures: Pictures) -> CaseView:
+    """Read a case, compare it again and outline its lesions and components.
 
     Args:
-        choice: the case, and of which models.
-        sources: of all models, by place.
+        choice: the case and the models.
+        models: all models, by place.
         target: what is drawn.
-        pictures: where the image goes.
+        pictures: store of the images.
 
     Raises:
         OSError: a segmentation cannot be read.
     """
-    compared = {model: _compare(sources[model], choice.case, target) for model in choice.models}
+    compared = {model: _compare(models[model], choice.case, target) for model in choice.models}
     first = next(iter(compared.values()))
-    shared = _slice([each for each in compared.values() if each.shape == first.shape], choice.kinds)
+    shared = _slice([each for each in compared.values() if each.shape == first.shape])
     overlays, remarks = [], {}
     for model, each in compared.items():
         # Models whose references have other voxels cannot share a slice.
-        place = shared if each.shape == first.shape else _slice([each], choice.kinds)
-        number, remark = _picture(sources[model], choice.case, each, place, pictures)
-        overlays.append(_overlay(model, each, place, number))
+        place = shared if each.shape == first.shape else _slice([each])
+        number, remark = _picture(models[model], choice.case, each, place=place, pictures=pictures)
+        overlays.append(_overlay(model, each, place=place, picture=number))
         remarks[remark] = True
-    return CaseView(choice, overlays, _slice_words(first, shared), "; ".join(filter(None, remarks)))
+    words = ""
+    if shared is not None:
+        words = f"slice {shared[1] + 1} of {first.shape[shared[0]]}; numbers are of the whole volume"
+    return CaseView(choice, overlays, slice=words, remark="; ".join(filter(None, remarks)))
 
 
-def _compare(source: Source, case: str, target: Target) -> _Compared:
-    files = source.case_files[case]
-    reference = read_segmentation(source.reader, Path(files["reference_file"]))
+def _compare(model: ReportedModel, case: str, target: Target) -> _Compared:
+    files = model.case_files[case]
+    reference = read_segmentation(model.reader, Path(files["reference_file"]))
     truth = target.mask(reference.array)
     predicted = np.zeros_like(truth)
     if files["prediction_file"]:
-        predicted = target.mask(read_segmentation(source.reader, Path(files["prediction_file"])).array)
-    ignored = None if source.ignore_label is None else reference.array == source.ignore_label
-    protocol = Protocol.from_dict(source.summary["protocol"])
+        predicted = target.mask(read_segmentation(model.reader, Path(files["prediction_file"])).array)
+    ignored = None if model.ignore_label is None else reference.array == model.ignore_label
+    pair = MaskPair(truth, predicted, spacing=reference.spacing, ignored=ignored)
     # Distances between surfaces take most of the time and are not drawn.
-    comparison = compare_pair(Pair(truth, predicted, reference.spacing, ignored), protocol, distances=False)
-    lesions, components = SparseLabels.of(comparison.lesion_labels), SparseLabels.of(comparison.component_labels)
-    return _Compared(reference.spacing, comparison.parts, lesions, components, comparison.metrics["DSC"])
+    comparison = compare_pair(pair, Protocol.from_dict(model.summary["protocol"]), distances=False)
+    return _Compared(comparison, reference.spacing)
 
 
-def _slice(compared: Sequence[_Compared], kinds: tuple[str, ...]) -> _Slice | None:
-    """The slice with most voxels of some kinds, over all models; None for an image."""
+def _slice(compared: Sequence[_Compared]) -> Slice:
+    """The slice with most voxels of missed lesions and false positives over all models, else of any part."""
     if len(compared[0].shape) == 2:
         return None
-    # The planes that people look at lie across the thick voxels.
+    # Slices are usually viewed across the axis with the thickest voxels.
     axis = int(np.argmax(compared[0].spacing))
-    for wanted in (kinds, KINDS):
-        voxels = np.zeros(compared[0].shape[axis])
-        for each in compared:
-            for kind in wanted:
-                labels, parts = each.of(kind)
-                voxels += labels.voxels_along(axis, parts)
-        if voxels.any():
-            return _Slice(axis, int(np.argmax(voxels)), wanted)
-    return _Slice(axis, compared[0].shape[axis] // 2, ())
-
-
-def _slice_words(compared: _Compared, place: _Slice | None) -> str:
-    if place is None:
-        return ""
-    what = "lesion" if set(place.kinds) == set(LESIONS) else wording.listing(place.kinds)
-    most = f", the one with most {what} voxels" if place.kinds and place.kinds is not KINDS else ""
-    return f"slice {place.index + 1} of {compared.shape[place.axis]}{most}; numbers are of the whole volume"
+    for kinds in (WRONG, tuple(KINDS)):
+        voxels = sum(each.voxels_along(axis, kinds) for each in compared)
+        if np.any(voxels):
+            return axis, int(np.argmax(voxels))
+    return axis, compared[0].shape[axis] // 2
 
 
 def _picture(
-    source: Source, case: str, compared: _Compared, place: _Slice | None, pictures: Pictures
+    model: ReportedModel, case: str, compared: _Compared, *, place: Slice, pictures: Pictures
 ) -> tuple[int | None, str]:
-    """Number of the image of a case, and what is wrong where there is none."""
-    file = source.image_file(case)
+    """Number of the image of a case, and the reason where there is none."""
+    file = model.image_file(case)
     if file is None:
         return None, "no image was found: name the folder with --images"
-    cut = None if place is None else (place.axis, place.index)
-    if (number := pictures.find(file, cut)) is not None:
+    if (number := pictures.find(file, place)) is not None:
         return number, ""
     try:
-        image = read_image(source.reader, file)
+        image = read_image(model.reader, file)
     except OSError as error:
         return None, str(error)
     if image.shape[-len(compared.shape) :] != compared.shape:
         return None, f"the image {file.name} has the shape {image.shape}, its reference {compared.shape}"
-    return pictures.add(file, image, cut, _scale(compared, place)), ""
+    return pictures.add(file, image, place=place, scale=_scale(compared, place)), ""
 
 
-def _scale(compared: _Compared, place: _Slice | None) -> list[float]:
-    """Height and width of a pixel, of which the smaller is 1."""
-    spacing = [width for axis, width in enumerate(compared.spacing) if place is None or axis != place.axis]
+def _without(values: tuple, place: Slice) -> list:
+    """The values of the axes within a slice."""
+    return [value for axis, value in enumerate(values) if place is None or axis != place[0]]
+
+
+def _scale(compared: _Compared, place: Slice) -> list[float]:
+    """Height and width of a pixel; the smaller one is 1."""
+    spacing = _without(compared.spacing, place)
     return [width / min(spacing) for width in spacing]
 
 
-def _overlay(model: int, compared: _Compared, place: _Slice | None, picture: int | None) -> Overlay:
-    scale, cut = _scale(compared, place), None if place is None else (place.axis, place.index)
-    outlines, marked, left = {}, {}, {}
+def _overlay(model: int, compared: _Compared, *, place: Slice, picture: int | None) -> Overlay:
+    scale = _scale(compared, place)
+    outlines, left = {}, {}
     for kind in KINDS:
-        labels, parts = compared.of(kind)
-        plane = labels.plane(cut)
-        chosen, left[kind] = largest(plane, [part.id for part in parts])
+        plane = compared.plane(kind, place)
+        chosen, left[kind] = largest(plane, compared.parts(kind))
         outlines[kind] = outline(np.isin(plane, chosen), scale)
-        if kind in ("missed", "invented"):
-            marked[kind] = "".join(marks(plane, kind, chosen, scale))
-    statuses = [part.status for part in compared.parts]
     height, width = plane.shape
     return Overlay(
         model=model,
@@ -202,13 +215,12 @@ def _overlay(model: int, compared: _Compared, place: _Slice | None, picture: int
         height=height * scale[0],
         picture=picture,
         outlines=outlines,
-        marks=marked,
         not_drawn=_not_drawn(left),
-        number={status: statuses.count(status) for status in STATUS.values()},
-        dice=wording.number(compared.dice),
+        number={kind: len(compared.parts(kind)) for kind in KINDS},
+        dice=wording.number(compared.comparison.metrics["DSC"]),
     )
 
 
 def _not_drawn(left: Mapping[str, int]) -> str:
-    words = wording.listing([f"{number:,} {kind}" for kind, number in left.items() if number])
-    return f"only the {DRAWN} largest of a kind are drawn, {words} are not" if words else ""
+    words = [f"{number:,} {kind.replace('_', ' ')}" for kind, number in left.items() if number]
+    return f"only the {DRAWN} largest of a kind are drawn; not drawn: {', '.join(words)}" if words else ""

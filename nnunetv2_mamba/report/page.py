@@ -1,4 +1,4 @@
-"""The page: everything computed, set by the template, written to one file."""
+"""The page: content from the models, layout from the template, written to one file."""
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -12,103 +12,94 @@ from nnunetv2_mamba.evaluation.metrics import pooled
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.files import written_aside
 from nnunetv2_mamba.report import wording
-from nnunetv2_mamba.report.metric_tables import cost_table, definitions
-from nnunetv2_mamba.report.source import Source, common_cases
+from nnunetv2_mamba.report.metric_tables import cost_table, definitions, protocol_table
+from nnunetv2_mamba.report.reported_model import ReportedModel, common_cases
 from nnunetv2_mamba.report.statistics import DRAWS
-from nnunetv2_mamba.report.svg import MODEL_COLOURS, marker_path, page_style
-from nnunetv2_mamba.report.target_view import TargetView, TargetViews
+from nnunetv2_mamba.report.style import colour, page_style
+from nnunetv2_mamba.report.target_view import TargetViews
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-class Report:
+class ReportPage:
     """A report of one or several models on the same targets.
 
     Args:
-        sources: the models.
-        patient_of: what the cases of one patient have in common; each case is its own patient unless given.
+        models: at least one.
+        patient_of: patient of a case; each case is drawn separately unless given.
 
     Raises:
-        ValueError: there is no source, or they cannot be compared.
+        ValueError: there is no model, or the models cannot be compared.
     """
 
-    def __init__(self, sources: Sequence[Source], patient_of: Callable[[str], str] | None = None) -> None:
-        _require_comparable(sources)
-        self._sources = sources
+    def __init__(self, models: Sequence[ReportedModel], patient_of: Callable[[str], str] | None = None) -> None:
+        _require_comparable(models)
+        self._models = models
         self._patient_of = patient_of
-        self._summary = sources[0].summary
-        self._names = [source.name for source in sources]
+        self._summary = models[0].summary
+        self._names = [model.name for model in models]
         protocol = Protocol.from_dict(self._summary["protocol"])
-        self._views = TargetViews(sources, partial(pooled, protocol=protocol), patient_of)
+        self._views = TargetViews(models, partial(pooled, protocol=protocol), patient_of)
 
     def html(self) -> str:
         """The page."""
         with page_style():
-            targets = [self._views.view(index, name) for index, name in enumerate(self._sources[0].targets)]
-        return (
-            _environment()
-            .get_template("report.html.j2")
-            .render(
-                names=self._names,
-                count=wording.count,
-                markers=[marker_path(place) for place in range(len(self._names))],
-                colours=MODEL_COLOURS,
-                targets=targets,
-                cost=cost_table(self._names, [source.cost for source in self._sources]),
-                sections=_sections(targets),
-                pictures=self._views.pictures.all,
-                about=self._about(),
-                rules=wording.protocol_in_words(
-                    self._summary["protocol"], self._summary["unit"], self._sources[0].size_unit
-                ),
-                protocol=self._summary["protocol"],
-                protocol_hash=self._summary["protocol_hash"],
-                definitions=definitions(self._summary["metrics"]),
-                remarks=self._remarks(),
-                made_by=self._summary["made_by"],
-            )
+            targets = [self._views.view(name) for name in self._models[0].targets]
+        template = _environment().get_template("report.html.j2")
+        return template.render(
+            names=self._names,
+            count=wording.count,
+            colours=[colour(place) for place in range(len(self._names))],
+            targets=targets,
+            cost=cost_table(self._names, [model.cost for model in self._models]),
+            pictures=self._views.pictures.all,
+            about=self._about(),
+            protocol=self._summary["protocol"],
+            protocol_hash=self._summary["protocol_hash"],
+            rules=protocol_table(self._summary["protocol"]),
+            definitions=definitions(self._summary["metrics"]),
+            remarks=self._remarks(),
+            tests=self._views.family.in_words(),
+            made_by=self._summary["made_by"],
         )
 
     def _about(self) -> list[str]:
-        numbers = [len(source.case_files) for source in self._sources]
+        numbers = [len(model.case_files) for model in self._models]
         cases = f"{wording.extent(numbers)} case{'' if max(numbers) == 1 else 's'}"
         if self._patient_of is not None:
-            patients = [len(set(map(self._patient_of, source.case_files))) for source in self._sources]
+            patients = [len(set(map(self._patient_of, model.case_files))) for model in self._models]
             cases += f" of {wording.extent(patients)} patient{'' if max(patients) == 1 else 's'}"
-        images = "images" if self._summary["dimensions"] == 2 else "volumes"
         return [
             wording.count(len(self._names), "model"),
             cases,
-            images,
-            f"{wording.count(len(self._sources[0].targets), 'target')}: {', '.join(self._sources[0].targets)}",
+            "images" if self._summary["dimensions"] == 2 else "volumes",
+            f"{wording.count(len(self._models[0].targets), 'target')}: {', '.join(self._models[0].targets)}",
         ]
 
     def _remarks(self) -> list[str]:
-        """What a reader has to know before believing the numbers."""
+        """What limits the numbers."""
         draws = "cases" if self._patient_of is None else "patients"
-        remarks = [
-            f"Intervals hold 95 % of what {DRAWS:,} draws of as many {draws} with replacement give, always the same "
-            "draws. They say how far the numbers would move with other cases, not with another training, and of few "
-            "cases they are too narrow: whether models differ, tests decide."
-        ]
+        remarks = _folds(self._models)
+        remarks.append(
+            f"Intervals (95 %) are from {DRAWS:,} draws of as many {draws} with replacement, always the same draws. "
+            "They say how far the numbers move with other cases, not with another training. With few cases they are "
+            "too narrow; whether models differ is decided by tests."
+        )
         if self._patient_of is None:
-            remarks.append("Where several cases are of one patient, intervals are too narrow and p values too small.")
-        remarks = [*_folds(self._sources), *remarks]
-        common = len(common_cases(self._sources))
-        sizes = [len(source.case_files) for source in self._sources]
+            remarks.append("If several cases are from one patient, intervals are too narrow and p values too small.")
+        common = len(common_cases(self._models))
+        sizes = [len(model.case_files) for model in self._models]
         if any(size != common for size in sizes):
             each = wording.listing([f"{name} on {size:,}" for name, size in zip(self._names, sizes, strict=True)])
             remarks.append(
-                f"The models were not evaluated on the same cases: {each}; {common:,} are common to all. "
-                "Tables are of each model's own cases, pairs of those that both have."
+                f"The models were evaluated on different cases: {each}; {common:,} are common to all. Tables show the "
+                "cases of each model, pairs the cases that both have."
             )
-        missing = {
-            source.name: sum(entry["prediction_file"] is None for entry in source.summary["cases"])
-            for source in self._sources
-        }
-        for name, cases in missing.items():
-            if cases:
-                remarks.append(f"{wording.count(cases, 'case')} of {name} had no prediction and counted as empty.")
+        for model in self._models:
+            if missing := sum(entry["prediction_file"] is None for entry in model.summary["cases"]):
+                remarks.append(
+                    f"{wording.count(missing, 'case')} of {model.name} had no prediction and counted as empty."
+                )
         return remarks
 
 
@@ -123,92 +114,67 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _folds(sources: Sequence[Source]) -> list[str]:
-    """Which folds were pooled, and which models have learned from the cases that they are judged by."""
-    models: dict[str, list[str]] = {}
-    for source in sources:
-        if source.folds:
-            folds = wording.listing([str(fold) for fold in source.folds])
-            models.setdefault(f"fold{'' if len(source.folds) == 1 else 's'} {folds}", []).append(source.name)
-    sentences = []
-    if models:
-        pooled = "; ".join(f"{wording.listing(names)} of {folds}" for folds, names in models.items())
-        sentences.append(f"Validation cases are pooled: {pooled}.")
-    trained = [source.name for source in sources if source.trained_on_cases]
-    if trained:
+def _folds(models: Sequence[ReportedModel]) -> list[str]:
+    """The pooled folds, and the models that were trained on their cases."""
+    folds = [
+        f"{model.name}: fold{'' if len(model.folds) == 1 else 's'} {wording.listing([*map(str, model.folds)])}"
+        for model in models
+        if model.folds
+    ]
+    sentences = [f"Validation cases are pooled ({'; '.join(folds)})."] if folds else []
+    if trained := [model.name for model in models if model.trained_on_cases]:
         sentences.append(
-            f"{wording.listing(trained)} {'was' if len(trained) == 1 else 'were'} trained on the very cases that are "
-            "counted here: the numbers say nothing of other cases, and are not to be compared with those of models "
-            "that were not."
+            f"{wording.listing(trained)} {'was' if len(trained) == 1 else 'were'} trained on the cases of this page: "
+            "the numbers do not hold for other cases and must not be compared with those of other models."
         )
     return sentences
 
 
-def _sections(targets: Sequence[TargetView]) -> list[tuple[str, str]]:
-    """Place and name of the sections that the page has."""
-    there = {
-        "froc": any(target.froc for target in targets),
-        "pictures": any(target.views for target in targets),
-        "sensitivity": any(target.sensitivity for target in targets),
-    }
-    every = {
-        "outcome": "Outcome",
-        "models": "Models",
-        "sizes": "Lesions by size",
-        "cases": "Dice of each case",
-        "froc": "Free-response ROC",
-        "pictures": "Cases to look at",
-        "sensitivity": "Under other protocols",
-        "rules": "Protocol",
-        "definitions": "Definitions",
-    }
-    return [(place, words) for place, words in every.items() if there.get(place, True)]
-
-
-def _require_comparable(sources: Sequence[Source]) -> None:
-    if not sources:
+def _require_comparable(models: Sequence[ReportedModel]) -> None:
+    if not models:
         raise ValueError("there is nothing to report: name a trained model's folder or a folder of predictions.")
-    first = sources[0]
-    for source in sources[1:]:
+    first = models[0]
+    for model in models[1:]:
         for what, one, other in (
-            ("protocol", first.summary["protocol_hash"], source.summary["protocol_hash"]),
-            ("targets", first.targets, source.targets),
-            ("labels", _labels(first), _labels(source)),
-            ("ignore label", first.summary.get("ignore_label"), source.summary.get("ignore_label")),
-            ("unit", first.size_unit, source.size_unit),
+            ("protocol", first.summary["protocol_hash"], model.summary["protocol_hash"]),
+            ("targets", first.targets, model.targets),
+            ("labels", _labels(first), _labels(model)),
+            ("ignore label", first.summary.get("ignore_label"), model.summary.get("ignore_label")),
+            ("unit", first.size_unit, model.size_unit),
         ):
             if one != other:
                 raise ValueError(
-                    f"{first.name} and {source.name} cannot be compared, their {what} differ ({one} and {other}): "
-                    "evaluate them in the same way, or report them apart."
+                    f"{first.name} and {model.name} cannot be compared, their {what} differ ({one} and {other}): "
+                    "evaluate them in the same way, or report them separately."
                 )
-    for one, other in combinations(sources, 2):
+    for one, other in combinations(models, 2):
         for case in common_cases([one, other]):
-            hashes = {(source.case_files[case].get("stamp") or {}).get("reference") for source in (one, other)}
-            # What was not written by an evaluation may have none.
+            hashes = {(model.case_files[case].get("stamp") or {}).get("reference") for model in (one, other)}
+            # Summaries from other sources may have no hash.
             if len(hashes - {None}) > 1:
                 raise ValueError(
                     f"{one.name} and {other.name} cannot be compared, their references of the case {case} differ: "
-                    "evaluate them with the same references, whose folder is named with -ref, or report them apart."
+                    "evaluate them with the same references, whose folder is named with -ref, or report them "
+                    "separately."
                 )
 
 
-def _labels(source: Source) -> dict[str, Any]:
-    return {name: entry.get("labels") for name, entry in source.summary["targets"].items()}
+def _labels(model: ReportedModel) -> dict[str, Any]:
+    return {name: entry.get("labels") for name, entry in model.summary["targets"].items()}
 
 
-def write_report(sources: Sequence[Source], path: Path, patient_of: Callable[[str], str] | None = None) -> None:
-    """Write the report of one or several models as one HTML file that needs nothing else.
+def write_report(models: Sequence[ReportedModel], path: Path, patient_of: Callable[[str], str] | None = None) -> None:
+    """Write the report of one or several models as one HTML file that needs no other file.
 
     Args:
-        sources: the models.
+        models: at least one.
         path: of the file.
-        patient_of: what the cases of one patient have in common.
+        patient_of: patient of a case.
 
     Raises:
-        OSError: a segmentation cannot be read, or the file not be written.
+        OSError: a segmentation cannot be read, or the file cannot be written.
         ValueError: the models cannot be compared.
     """
-    text = Report(sources, patient_of).html()
+    text = ReportPage(models, patient_of).html()
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Models against each other on the same cases, ready for the page."""
+"""Two models on the same cases, ready for the page."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,168 +8,113 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_mamba.report import plots, wording
-from nnunetv2_mamba.report.scores import SIGNIFICANT, Difference, Pair, Result
+from nnunetv2_mamba.report.scores import SIGNIFICANT, ModelPair, ScoreDifference
 from nnunetv2_mamba.report.statistics import Estimate
-from nnunetv2_mamba.report.svg import inline_svg
-from nnunetv2_mamba.report.tables import NO_INTERVAL, OVER, Cell, Column, Table
-from nnunetv2_mamba.report.wording import DASH, MINUS
+from nnunetv2_mamba.report.style import data_uri
+from nnunetv2_mamba.report.tables import NO_INTERVAL, OVER, Column, Table, TableCell
+from nnunetv2_mamba.report.wording import MINUS
 
 
 @dataclass(frozen=True)
 class PairView:
-    """Two models compared.
+    """Comparison of two models.
 
     Attributes:
-        first: place of the one among the models.
-        second: place of the other.
-        plot: Dice of each case by both.
+        first: name of the first model.
+        second: name of the second.
+        plot: Dice of each case by both, as a data URI.
         table: differences with their intervals and p values.
-        about: which cases they are of, in words.
-        test: outcome of the signed-rank test, in words.
+        about: cases and signed-rank test, in words.
     """
 
-    first: int
-    second: int
+    first: str
+    second: str
     plot: str
     table: Table
     about: str
-    test: str
 
 
 @dataclass(frozen=True)
 class Family:
-    """The tests for whose number p values are adjusted.
+    """The tests whose p values are corrected together.
 
     Attributes:
-        tests: how many there are of each metric.
-        unit: what is exchanged between models, ``case`` or ``patient``.
+        tests: number of tests of each metric.
+        unit: what the tests exchange between models, ``case`` or ``patient``.
     """
 
     tests: int
     unit: str
 
     def in_words(self) -> str:
-        """What p is, for the reader of a table."""
+        """Explains p to the reader of a table."""
         words = (
-            f"p is of a permutation test that exchanges the two models' results of a {self.unit}, at random; "
+            f"p: paired permutation test that exchanges the results of a {self.unit} between the models; "
             f"more than chance means p\u00a0<\u00a0{SIGNIFICANT:g}"
         )
         if self.tests > 1:
             words += (
                 f" after Holm's correction for the {self.tests:,} comparisons of this page (all pairs of models on all "
-                "targets, each metric apart)"
+                "targets, separately for each metric)"
             )
         return f"{words}."
 
 
-def pair_views(
-    pairs: Sequence[Pair],
-    names: Sequence[str],
-    anchors: Mapping[str, str],
-    metrics: Mapping[str, Any],
-    prefix: str,
-    family: Family,
-) -> list[PairView]:
-    """Plot, table and test of each pair.
+def pair_view(pair: ModelPair, names: Sequence[str], metrics: Mapping[str, Any], family: Family) -> PairView:
+    """Plot, table and signed-rank test of a pair.
 
     Args:
-        pairs: to be shown.
+        pair: two models.
         names: of all models.
-        anchors: name of the place of each case on the page.
         metrics: description of each metric in the summary.
-        prefix: letters and digits that tell the plots from others of the page.
-        family: of tests that the pairs belong to.
+        family: of tests that the pair belongs to.
     """
-    views = []
-    for pair in pairs:
-        both = names[pair.first], names[pair.second]
-        links = [f"#{anchors[case]}" for case in pair.cases]
-        titles = {
-            link: f"{case}: {first:.3f} by {both[0]}, {second:.3f} by {both[1]}"
-            for link, case, first, second in zip(links, pair.cases, *pair.dice, strict=True)
-        }
-        figure = plots.paired_values(pair.first, pair.second, pair.dice, links, both, "Dice")
-        label = f"Dice of each case by {both[0]} and by {both[1]}"
-        plot = inline_svg(figure, label, f"{prefix}p{pair.first}x{pair.second}", titles)
-        table, test = differences(pair, metrics, family), _test(pair, both, family)
-        views.append(PairView(pair.first, pair.second, plot, table, _about(pair, both), test))
-    return views
+    both = names[pair.first], names[pair.second]
+    figure = plots.paired_values(pair.first, pair.second, values=pair.dice, names=names, label="Dice")
+    about = f"{_cases(pair, both)} {_signed_rank(pair, both, family)}"
+    return PairView(*both, plot=data_uri(figure), table=differences(pair, metrics, family), about=about)
 
 
-def differences(pair: Pair, metrics: Mapping[str, Any], family: Family) -> Table:
+def differences(pair: ModelPair, metrics: Mapping[str, Any], family: Family) -> Table:
     """How far the first model of a pair is above the second."""
-    columns = [Column("difference", text=True), Column(f"first {MINUS} second"), Column("p")]
-    columns.append(Column("", text=True))
+    columns = [Column("metric", text=True), Column(f"first {MINUS} second"), Column("p"), Column("", text=True)]
     rows = []
-    for (name, over), difference in pair.differences.items():
-        if name not in metrics:
+    for difference in pair.differences:
+        metric, estimate = difference.metric, difference.estimate
+        if metric.name not in metrics:
             continue
-        cases, estimate = len(pair.cases), difference.estimate
-        some = over == "mean" and estimate.cases < cases
-        note = f"mean of the {wording.count(estimate.cases, 'case')} where both have it" if some else OVER[over]
+        some = metric.over == "mean" and estimate.cases < len(pair.cases)
+        note = f"mean of the {wording.count(estimate.cases, 'case')} where both have it" if some else OVER[metric.over]
         p = wording.p_value(difference.adjusted).removeprefix("p\u00a0").removeprefix("=\u00a0")
         rows.append(
             [
-                Cell(metrics[name]["label"], note),
-                Cell(_signed(estimate.value), _signed_interval(estimate)),
-                Cell(p, "corrected" if family.tests > 1 else ""),
-                Cell(verdict(difference)),
+                TableCell(wording.with_arrow(metric.label, metric.direction), note),
+                TableCell(_signed(estimate.value), _signed_interval(estimate)),
+                TableCell(p, "corrected" if family.tests > 1 else ""),
+                TableCell(verdict(difference)),
             ]
         )
-    return Table(columns, rows, [family.in_words()])
+    return Table(columns, rows)
 
 
-def verdict(difference: Difference) -> str:
-    """What the test of a difference says."""
+def verdict(difference: ScoreDifference) -> str:
+    """Result of the test of a difference."""
     if difference.is_more_than_chance:
         return "more than chance"
     if math.isnan(difference.p):
         return "not defined"
     if difference.estimate.value == 0:
         return "no difference"
-    return "may be chance" if difference.enough else "too few to tell"
+    return "may be chance" if difference.enough_cases else "too few to tell"
 
 
-def per_case(results: Sequence[Result], names: Sequence[str], anchors: Mapping[str, str]) -> Table:
-    """Dice, lesions and inventions of each case.
-
-    Args:
-        results: of all models on one target.
-        names: of the cases of all models.
-        anchors: name of the place of each case on the page.
-    """
-    columns = [Column("case", text=True)]
-    columns += [
-        Column(result.name, note, model=result.place) for result in results for note in ("Dice", "found", "invented")
-    ]
-    places = [{case: index for index, case in enumerate(result.cases.names)} for result in results]
-    rows = []
-    for name in names:
-        row = [Cell(name)]
-        for result, place in zip(results, places, strict=True):
-            row += _case_cells(result, place[name]) if name in place else [Cell(DASH)] * 3
-        rows.append(row)
-    return Table(columns, rows, anchors=[anchors[name] for name in names])
-
-
-def _case_cells(result: Result, index: int) -> list[Cell]:
-    counts = {name: values[index] for name, values in result.cases.counts.items()}
-    return [
-        Cell(wording.number(result.cases.metric("DSC")[index])),
-        Cell(f"{counts['found']:.0f} of {counts['lesions']:.0f}"),
-        Cell(f"{counts['components'] - counts['right']:.0f}"),
-    ]
-
-
-def _about(pair: Pair, names: tuple[str, str]) -> str:
+def _cases(pair: ModelPair, names: tuple[str, str]) -> str:
     both = int(np.isfinite(pair.dice).all(axis=0).sum())
-    words = (
-        f"Differences are {names[0]} minus {names[1]} on the {wording.count(len(pair.cases), 'case')} that both have"
-    )
-    return f"{words}." if both == len(pair.cases) else f"{words}; Dice is defined by both in {both:,} of them."
+    words = f"First is {names[0]}, second is {names[1]}, on the {wording.count(len(pair.cases), 'case')} that both have"
+    return f"{words}." if both == len(pair.cases) else f"{words}; both have a Dice in {both:,} of them."
 
 
-def _test(pair: Pair, names: tuple[str, str], family: Family) -> str:
+def _signed_rank(pair: ModelPair, names: tuple[str, str], family: Family) -> str:
     test = pair.test
     equal = test.pairs - test.first_better - test.second_better
     better = f"Dice is higher by {names[0]} in {test.first_better:,}, by {names[1]} in {test.second_better:,}"
@@ -177,8 +122,8 @@ def _test(pair: Pair, names: tuple[str, str], family: Family) -> str:
     better += " (means of their cases)." if family.unit == "patient" else "."
     if math.isnan(test.p):
         return f"{better} No {family.unit} differs, so there is nothing to test."
-    correction = f", {wording.p_value(pair.adjusted_test)} when corrected likewise" if family.tests > 1 else ""
-    return f"{better} Wilcoxon's signed-rank test: {wording.p_value(test.p)}{correction}."
+    correction = f", corrected {wording.p_value(pair.adjusted_test)}" if family.tests > 1 else ""
+    return f"{better} Wilcoxon's signed-rank test of Dice: {wording.p_value(test.p)}{correction}."
 
 
 def _signed(value: float) -> str:

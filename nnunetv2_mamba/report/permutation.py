@@ -1,9 +1,8 @@
-"""Whether two models differ on the same cases by more than chance: a paired permutation test.
+"""A paired permutation test: do two models differ on the same cases by more than chance?
 
-Were the models alike, the two results of a case could as well be exchanged. So they are, in some cases and not in
-others, and the difference of the models is computed again: p is the share of the ways to exchange that give at least
-the difference that was observed. Other than an interval from drawing few cases again, this keeps its promise for any
-number of cases.
+If the models were alike, the two results of a case could be exchanged. The test exchanges them in some cases and
+computes the difference of the models again: p is the share of exchanges that give at least the observed difference.
+Unlike a bootstrap interval, the test keeps its error rate for any number of cases.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +16,13 @@ RANDOM_WAYS = 4999
 
 
 class Exchanges:
-    """Ways to exchange what two models did in some of the cases: every way where these are few, else random ones.
+    """Exchanges of the results of two models in some of the cases: all exchanges if they are few, else random ones.
 
-    The first way exchanges nothing. With random ways it counts too, so that p is never 0 (Phipson and Smyth 2010).
+    The first exchange exchanges nothing. It counts too, so that p is never 0 (Phipson and Smyth 2010).
 
     Args:
-        groups: what is exchanged together with a case, such as its patient: one name for each case.
-        seed: of random ways.
+        groups: name of the group of each case, such as its patient; a group is exchanged as a whole.
+        seed: of random exchanges.
     """
 
     def __init__(self, groups: Sequence[str], seed: int = 0) -> None:
@@ -37,7 +36,7 @@ class Exchanges:
             ways = np.concatenate([np.zeros((1, number), dtype=random.dtype), random])
         self._exchanged = ways[:, group].astype(float)
         self.least_p = (2 if every_way else 1) / len(ways)
-        """The smallest p that the test can give: to exchange all is as far out as to exchange nothing."""
+        """The smallest possible p: exchanging all cases gives the same absolute difference as exchanging none."""
 
     def p_of_mean(self, differences: np.ndarray) -> float:
         """Two-sided p of a mean of differences by case (cases,); cases where it is NaN are left out."""
@@ -49,11 +48,11 @@ class Exchanges:
     def p_of_pooled(
         self, first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], pooled: Pooled
     ) -> dict[str, float]:
-        """Two-sided p of the difference of each metric of all cases together; NaN where it is not defined.
+        """Two-sided p of the difference of each pooled metric; NaN where it is not defined.
 
         Args:
-            first: what was counted in each case by the one model, each (cases,).
-            second: the same by the other.
+            first: counts of one model, each (cases,).
+            second: counts of the other model.
             pooled: metrics from summed counts.
         """
         sums: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
@@ -66,10 +65,10 @@ class Exchanges:
 
 
 def _share_as_far(differences: np.ndarray) -> float:
-    """Share of the ways (ways,) with at least the difference of the first of them."""
+    """Share of the exchanges (exchanges,) with at least the absolute difference of the first one."""
     observed = abs(float(differences[0]))
     if np.isnan(observed):
         return float("nan")
-    # Not defined counts as far: chance must not look smaller for it. Equal sums may differ by rounding.
+    # An undefined difference counts as large, which makes p larger. Equal sums may differ by rounding.
     nearer = np.abs(differences) < observed * (1 - 1e-9) - 1e-12
     return float(1 - nearer.mean())

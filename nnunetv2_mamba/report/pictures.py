@@ -1,4 +1,4 @@
-"""Images under the outlines: read, cut and made small enough for a page."""
+"""Images below the outlines: read, cut to a slice and reduced to the size of a page."""
 
 import base64
 import io
@@ -11,11 +11,13 @@ import numpy as np
 from PIL import Image
 
 MAX_SIDE = 1000
-"""Pixels of the longer side; the outlines above it keep every voxel."""
+"""Largest number of pixels of the longer side."""
 
 LOSSLESS_PIXELS = 128 * 128
+"""Smaller pictures are PNG, larger ones JPEG."""
+
 SAMPLES = 500_000
-"""Voxels of a volume that its range of grey levels is told from."""
+"""Voxels of a volume that determine its grey levels."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Picture:
     Attributes:
         width: in the units of the overlays.
         height: likewise.
-        uri: the image itself.
+        uri: data URI of the image.
     """
 
     width: float
@@ -34,21 +36,21 @@ class Picture:
 
 
 class Pictures:
-    """Images below the overlays, each of them once on the page however many overlays show it."""
+    """Images of the page; overlays that show the same image share it."""
 
     def __init__(self) -> None:
         self.all: list[Picture] = []
         self._numbers: dict[tuple[Path, tuple[int, int] | None], int] = {}
 
     def find(self, file: Path, place: tuple[int, int] | None) -> int | None:
-        """Number of a picture that was added; None where it was not."""
+        """Number of a picture; None if it was not added yet."""
         return self._numbers.get((file, place))
 
-    def add(self, file: Path, image: np.ndarray, place: tuple[int, int] | None, scale: Sequence[float]) -> int:
+    def add(self, file: Path, image: np.ndarray, *, place: tuple[int, int] | None, scale: Sequence[float]) -> int:
         """Add a picture, and return its number.
 
         Args:
-            file: that it is from.
+            file: of the image.
             image: (*spatial) or (3, *spatial).
             place: axis and index of the slice of a volume; None for an image.
             scale: height and width of a pixel in the units of the picture.
@@ -65,11 +67,10 @@ def read_image(reader: Any, file: Path) -> np.ndarray:
 
     Args:
         reader: of nnU-Net.
-        file: of the first channel; a photograph has all colours in it.
+        file: of the first channel; the file of a photograph contains all colours.
 
     Returns:
-        (*spatial), or (3, *spatial) of a photograph; an axis of one pixel that nnU-Net puts before those of an image
-        is left out.
+        (*spatial), or (3, *spatial) of a photograph; without the axis of length 1 that nnU-Net adds to an image.
 
     Raises:
         OSError: the file cannot be read.
@@ -85,7 +86,7 @@ def read_image(reader: Any, file: Path) -> np.ndarray:
 
 
 def grey_levels(image: np.ndarray) -> tuple[float, float]:
-    """Values to show as black and as white."""
+    """Values that are shown as black and as white."""
     if image.size and image.min() >= 0 and 127 < image.max() <= 255:
         return 0.0, 255.0
     sample = image.ravel()[:: max(image.size // SAMPLES, 1)]
@@ -94,11 +95,11 @@ def grey_levels(image: np.ndarray) -> tuple[float, float]:
 
 
 def data_uri(pixels: np.ndarray, levels: Sequence[float]) -> str:
-    """Pixels as a picture that is written into the page itself.
+    """Pixels as a picture inside the page.
 
     Args:
         pixels: (H, W) or (3, H, W).
-        levels: values to show as black and as white.
+        levels: values that are shown as black and as white.
     """
     low, high = levels
     shown = np.nan_to_num(np.clip((pixels.astype(np.float32) - low) / (high - low), 0, 1) * 255).astype(np.uint8)

@@ -1,38 +1,27 @@
-"""The metrics of a model with their intervals, and how far two models differ on the same cases."""
+"""The metrics of a model with their intervals, and the differences of two models on the same cases."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from nnunetv2_mamba.evaluation.metric import Metric, Over
+from nnunetv2_mamba.evaluation.metrics import shown_in
 from nnunetv2_mamba.report.permutation import Exchanges
-from nnunetv2_mamba.report.source import Cases, Lesions
+from nnunetv2_mamba.report.reported_model import Cases, Lesions
 from nnunetv2_mamba.report.statistics import Estimate, Pooled, Resampling, SignedRank, holm, signed_rank
-
-Over = Literal["pooled", "mean"]
-"""From the counts of all cases together, or the mean of the cases that have a value."""
-
-Metric = tuple[str, Over]
-
-PAIRED: tuple[Metric, ...] = (
-    ("lesion_recall", "pooled"),
-    ("lesion_f1", "pooled"),
-    ("fp_per_case", "pooled"),
-    ("lesion_dice", "pooled"),
-    ("DSC", "mean"),
-)
 
 SIGNIFICANT = 0.05
 """Adjusted p below which a difference is more than chance."""
 
 
-class Scores:
-    """Every metric of some cases of one model.
+class ModelScores:
+    """Every metric of one model on some cases.
 
     Args:
-        cases: what was counted and measured.
+        cases: counts and metrics of the cases.
         resampling: of these cases.
         pooled: metrics from summed counts.
     """
@@ -42,43 +31,43 @@ class Scores:
         self._pooled = resampling.pooled(cases.counts, pooled)
 
     def drawn(self, metric: str, over: Over) -> np.ndarray:
-        """Value for the cases as they are and for each draw (1 + draws,); NaN throughout where there is no such."""
+        """Value for the original cases and for each draw (1 + draws,); NaN if the metric does not exist."""
         if over == "mean":
             return self._resampling.mean(self.cases.metric(metric))
         return self._pooled.get(metric, np.full(len(self._resampling.weights), np.nan))
 
     def estimate(self, metric: str, over: Over) -> Estimate:
         """Value and interval."""
-        return self._resampling.estimate(self.drawn(metric, over), self.bears(metric))
+        return self._resampling.estimate(self.drawn(metric, over), self.has_value(metric))
 
-    def bears(self, metric: str) -> np.ndarray:
-        """Which cases say something about a metric (cases,): the ones that have a value of their own."""
+    def has_value(self, metric: str) -> np.ndarray:
+        """Which cases have a value of their own (cases,), bool."""
         return np.isfinite(self.cases.metric(metric))
 
 
-@dataclass(frozen=True)
-class Result:
-    """What one model did on one target.
+@dataclass(frozen=True, kw_only=True)
+class ModelResult:
+    """Result of one model on one target.
 
     Attributes:
         place: of the model among the models.
         name: of the model.
-        entry: what the summary says of the target.
-        scores: of all its cases.
+        entry: of the target in the summary.
+        scores: of all cases of the model.
         resampling: of these cases.
-        lesions: that are found or missed.
+        lesions: true positive and missed ones.
     """
 
     place: int
     name: str
     entry: Mapping[str, Any]
-    scores: Scores
+    scores: ModelScores
     resampling: Resampling
     lesions: Lesions
 
     @property
     def cases(self) -> Cases:
-        """What was counted and measured in each case."""
+        """Counts and metrics of each case."""
         return self.scores.cases
 
     def total(self, count: str) -> float:
@@ -86,33 +75,23 @@ class Result:
         return float(np.nansum(self.cases.counts.get(count, np.zeros(0))))
 
 
-def few_find_many(right: Any, found: Any) -> Any:
-    """Whether a component finds more than two lesions on average, so that recall and inventions mean little.
-
-    Args:
-        right: components that match a lesion; a number or an array.
-        found: lesions that match a component; likewise.
-    """
-    return right < found / 2
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far one model is from another on the same cases.
+@dataclass(frozen=True, kw_only=True)
+class ScoreDifference:
+    """Difference of two models in one metric.
 
     Attributes:
-        values: of the first model and of the second.
+        metric: the metric.
         estimate: first minus second, with its interval.
         p: of the paired permutation test.
-        adjusted: the same for the number of tests of this metric, see `adjust`.
-        enough: whether there are cases enough for a difference to be more than chance.
+        adjusted: the same, corrected for the number of tests of this metric, see `adjust`.
+        enough_cases: whether the test can give an adjusted p below `SIGNIFICANT` with so few cases.
     """
 
-    values: tuple[float, float]
+    metric: Metric
     estimate: Estimate
     p: float
     adjusted: float
-    enough: bool
+    enough_cases: bool
 
     @property
     def is_more_than_chance(self) -> bool:
@@ -120,94 +99,97 @@ class Difference:
         return self.adjusted < SIGNIFICANT
 
 
-@dataclass(frozen=True)
-class Pair:
+@dataclass(frozen=True, kw_only=True)
+class ModelPair:
     """Two models on the same cases.
 
     Attributes:
-        first: place of the one among the models.
-        second: place of the other.
+        first: place of the first model among the models.
+        second: place of the second.
         cases: names of the cases that both have.
-        dice: Dice of each case by the first, and by the second (2, cases).
-        differences: by metric.
+        dice: Dice of each case, by the first and by the second (2, cases).
+        differences: one for each metric.
         test: of Dice by case, or by patient.
-        adjusted_test: its p for the number of such tests.
-        least_p: the smallest that the permutation test can give.
+        adjusted_test: its p, corrected for the number of such tests.
+        least_p: smallest p that the permutation test can give.
     """
 
     first: int
     second: int
     cases: tuple[str, ...]
     dice: np.ndarray
-    differences: Mapping[Metric, Difference]
+    differences: tuple[ScoreDifference, ...]
     test: SignedRank
     adjusted_test: float
     least_p: float
 
+    def difference(self, metric: str) -> ScoreDifference:
+        """Difference in a metric, by its name."""
+        return next(each for each in self.differences if each.metric.name == metric)
 
-def pair(
-    places: tuple[int, int],
-    models: Sequence[Cases],
-    names: Sequence[str],
-    groups: Sequence[str],
-    pooled: Pooled,
-    metrics: Sequence[Metric] = PAIRED,
-) -> Pair:
+
+def compare_models(
+    places: tuple[int, int], models: Sequence[Cases], *, names: Sequence[str], groups: Sequence[str], pooled: Pooled
+) -> ModelPair:
     """Compare two models on the cases that both have.
 
     Args:
         places: of the two among the models.
-        models: what was counted in the cases of each model.
+        models: counts and metrics of the cases of each model.
         names: of the cases that both have.
-        groups: what is drawn, and exchanged, together with each of these cases.
+        groups: group of each of these cases, such as its patient; a group is drawn and exchanged as a whole.
         pooled: metrics from summed counts.
-        metrics: whose difference is wanted.
     """
     resampling, exchanges = Resampling(groups), Exchanges(groups)
-    first, second = (Scores(models[place].of(names), resampling, pooled) for place in places)
-    dice = np.stack([scores.cases.metric("DSC") for scores in (first, second)])
+    first, second = (ModelScores(models[place].of(names), resampling, pooled) for place in places)
     p_of_pooled = exchanges.p_of_pooled(first.cases.counts, second.cases.counts, pooled)
-    differences = {}
-    for metric, over in metrics:
-        bears = first.bears(metric) & second.bears(metric)
-        if over == "mean":
-            # Both means over the same cases, or the difference would be one of cases.
-            both = [np.where(bears, scores.cases.metric(metric), np.nan) for scores in (first, second)]
-            p = exchanges.p_of_mean(both[0] - both[1])
-            drawn = [resampling.mean(values) for values in both]
+
+    def difference(metric: Metric) -> ScoreDifference:
+        has_value = first.has_value(metric.name)
+        if metric.over == "mean":
+            # Both means are over the same cases; otherwise their difference would depend on the cases.
+            has_value = has_value & second.has_value(metric.name)
+            both = [np.where(has_value, scores.cases.metric(metric.name), np.nan) for scores in (first, second)]
+            p, drawn = exchanges.p_of_mean(both[0] - both[1]), [resampling.mean(values) for values in both]
         else:
-            bears = first.bears(metric)
-            p = p_of_pooled.get(metric, np.nan)
-            drawn = [scores.drawn(metric, over) for scores in (first, second)]
-        estimate = resampling.estimate(drawn[0] - drawn[1], bears)
-        values = float(drawn[0][0]), float(drawn[1][0])
-        differences[metric, over] = Difference(values, estimate, p, p, exchanges.least_p < SIGNIFICANT)
+            p = p_of_pooled.get(metric.name, np.nan)
+            drawn = [scores.drawn(metric.name, "pooled") for scores in (first, second)]
+        estimate = resampling.estimate(drawn[0] - drawn[1], has_value)
+        enough = exchanges.least_p < SIGNIFICANT
+        return ScoreDifference(metric=metric, estimate=estimate, p=p, adjusted=p, enough_cases=enough)
+
+    dice = np.stack([scores.cases.metric("DSC") for scores in (first, second)])
     test = signed_rank(dice[0], dice[1], groups)
-    return Pair(*places, tuple(names), dice, differences, test, test.p, exchanges.least_p)
+    return ModelPair(
+        first=places[0],
+        second=places[1],
+        cases=tuple(names),
+        dice=dice,
+        differences=tuple(map(difference, shown_in("comparison"))),
+        test=test,
+        adjusted_test=test.p,
+        least_p=exchanges.least_p,
+    )
 
 
-def adjust(pairs: Sequence[Pair]) -> list[Pair]:
-    """The pairs with p values adjusted for their number by Holm's method, each metric and the signed-rank test apart.
+def adjust(pairs: Sequence[ModelPair]) -> list[ModelPair]:
+    """The pairs with p values corrected by Holm's method, separately for each metric and for the signed-rank test.
 
     Args:
-        pairs: all that a reader sees together: of all models, on all targets.
+        pairs: all pairs of the report: of all models, on all targets.
     """
-    metrics = list(dict.fromkeys(metric for pair in pairs for metric in pair.differences))
-    adjusted = {metric: holm([pair.differences[metric].p for pair in pairs]) for metric in metrics}
     tests = holm([pair.test.p for pair in pairs])
-    number = {metric: sum(math.isfinite(pair.differences[metric].p) for pair in pairs) for metric in metrics}
+    columns = list(zip(*(pair.differences for pair in pairs), strict=True))
+    p_values = [[difference.p for difference in column] for column in columns]
+    adjusted, number = [holm(ps) for ps in p_values], [sum(map(math.isfinite, ps)) for ps in p_values]
     return [
         replace(
             pair,
             adjusted_test=tests[index],
-            differences={
-                metric: replace(
-                    difference,
-                    adjusted=adjusted[metric][index],
-                    enough=pair.least_p * number[metric] < SIGNIFICANT,
-                )
-                for metric, difference in pair.differences.items()
-            },
+            differences=tuple(
+                replace(each, adjusted=ps[index], enough_cases=pair.least_p * count < SIGNIFICANT)
+                for each, ps, count in zip(pair.differences, adjusted, number, strict=True)
+            ),
         )
         for index, pair in enumerate(pairs)
     ]

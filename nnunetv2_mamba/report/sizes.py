@@ -1,4 +1,4 @@
-"""How many lesions are found, by their size."""
+"""Lesion recall by size of the lesions."""
 
 import math
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunetv2_mamba.evaluation.metrics import ratio
-from nnunetv2_mamba.report.source import Lesions
+from nnunetv2_mamba.evaluation.metric import ratio
+from nnunetv2_mamba.report.reported_model import Lesions
 from nnunetv2_mamba.report.statistics import Estimate, Resampling
 
 LESIONS_PER_BIN = 15
@@ -21,15 +21,13 @@ class SizeBin:
     Attributes:
         low: smallest size of a lesion in it.
         high: largest size.
-        lesions: how many there are.
-        found: how many of them were found.
-        recall: with its interval by cases.
+        lesions: number of lesions.
+        recall: with its interval over cases.
     """
 
     low: float
     high: float
     lesions: int
-    found: int
     recall: Estimate
 
     @property
@@ -39,7 +37,7 @@ class SizeBin:
 
 
 def sizes_of_each_lesion(models: Sequence[tuple[Sequence[str], Lesions]]) -> np.ndarray:
-    """Sizes of all lesions, each once although several models were evaluated on its case.
+    """Sizes of all lesions; a lesion counts once if several models were evaluated on its case.
 
     Args:
         models: names of all cases and the lesions in them, of each model.
@@ -53,9 +51,9 @@ def sizes_of_each_lesion(models: Sequence[tuple[Sequence[str], Lesions]]) -> np.
 
 
 def bounds_for(sizes: np.ndarray) -> np.ndarray:
-    """Largest size in each bin (bins,), so that bins hold about as many lesions each.
+    """Largest size in each bin (bins,), where bins contain about equally many lesions.
 
-    Sizes are often equal (lesions of one voxel), and equal sizes stay together.
+    Equal sizes are common (lesions of one voxel) and stay in one bin.
 
     Args:
         sizes: of the lesions (lesions,).
@@ -71,13 +69,15 @@ def bounds_for(sizes: np.ndarray) -> np.ndarray:
     if held and (held >= target / 2 or not bounds):
         bounds.append(float(values[-1]))
     elif held:
-        # Too few for a bin of their own.
+        # The rest is too small for a bin of its own.
         bounds[-1] = float(values[-1])
     return np.array(bounds)
 
 
-def recall_by_size(lesions: Lesions, bounds: np.ndarray, cases: Sequence[str], resampling: Resampling) -> list[SizeBin]:
-    """Recall of the lesions of each bin; bins without a lesion are left out.
+def recall_by_size(
+    lesions: Lesions, bounds: np.ndarray, *, cases: Sequence[str], resampling: Resampling
+) -> list[SizeBin]:
+    """Recall in each bin; bins without a lesion are left out.
 
     Args:
         lesions: of one model.
@@ -89,13 +89,13 @@ def recall_by_size(lesions: Lesions, bounds: np.ndarray, cases: Sequence[str], r
     bins = []
     for index in np.unique(bin_of).tolist():
         inside = bin_of == index
-        sizes, found = lesions.sizes[inside], int(lesions.found[inside].sum())
-        recall = recall_of(lesions, inside, cases, resampling)
-        bins.append(SizeBin(float(sizes.min()), float(sizes.max()), len(sizes), found, recall))
+        sizes = lesions.sizes[inside]
+        recall = recall_of(lesions, inside, cases=cases, resampling=resampling)
+        bins.append(SizeBin(low=float(sizes.min()), high=float(sizes.max()), lesions=len(sizes), recall=recall))
     return bins
 
 
-def recall_of(lesions: Lesions, inside: np.ndarray, cases: Sequence[str], resampling: Resampling) -> Estimate:
+def recall_of(lesions: Lesions, inside: np.ndarray, *, cases: Sequence[str], resampling: Resampling) -> Estimate:
     """Recall of some of the lesions.
 
     Args:
@@ -107,6 +107,6 @@ def recall_of(lesions: Lesions, inside: np.ndarray, cases: Sequence[str], resamp
     place = {case: index for index, case in enumerate(cases)}
     case_of = np.array([place[case] for case in lesions.cases[inside]], dtype=int)
     every = np.bincount(case_of, minlength=len(cases))
-    found = np.bincount(case_of, weights=lesions.found[inside], minlength=len(cases))
-    sums = resampling.sums({"every": every, "found": found})
-    return resampling.estimate(ratio(sums["found"], sums["every"]), every > 0)
+    true_positive = np.bincount(case_of, weights=lesions.true_positive[inside], minlength=len(cases))
+    sums = resampling.sums({"every": every, "true_positive": true_positive})
+    return resampling.estimate(ratio(sums["true_positive"], sums["every"]), every > 0)

@@ -1,8 +1,7 @@
-"""How sure a number is: intervals from drawing the cases again; and a signed-rank test.
+"""Bootstrap intervals over cases, Wilcoxon's signed-rank test and Holm's correction.
 
-The intervals say how the scores of these very predictions would vary over other cases of the kind. They say nothing of
-how a second training of the same network would do, and of few cases they are too narrow: they describe, and tests
-decide.
+The intervals say how the scores of the same predictions vary over other cases. They do not say how a second training of
+the same network would score. With few cases they are too narrow; whether models differ is decided by tests.
 """
 
 import math
@@ -12,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from nnunetv2_mamba.evaluation.metrics import ratio
+from nnunetv2_mamba.evaluation.metric import ratio
 
 DRAWS = 2000
 LEVEL = 0.95
 MIN_CASES = 5
-"""With fewer cases there are too few different draws for an interval that means something."""
+"""With fewer cases there are too few different draws for an interval."""
 
 Pooled = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 """Metrics of all cases together from their summed counts, such as `nnunetv2_mamba.evaluation.metrics.pooled`."""
@@ -31,7 +30,7 @@ class Estimate:
         value: NaN where it is not defined.
         low: lower end of the interval; NaN where there is none.
         high: upper end.
-        cases: how many cases it rests on.
+        cases: number of cases that have a value.
     """
 
     value: float
@@ -46,24 +45,30 @@ class Estimate:
 
 
 class Resampling:
-    """Draws of as many cases, or patients, as there are, with replacement; the same for everything that is compared.
+    """Cluster bootstrap: draws of cases, or of patients with all their cases, with replacement.
+
+    Equal groups give equal draws, so that everything that is compared has the same draws.
 
     Args:
-        groups: what is drawn together with a case, such as its patient: one name for each of at least one case. The
-            case's own name draws cases.
-        draws: how often.
+        groups: name of the group of each case; a group is drawn as a whole. Names of patients draw patients, names of
+            cases draw cases.
+        draws: number of draws.
         seed: of the draws.
+
+    Attributes:
+        number: of groups.
+        weights: how often each case is in the original set, then in each draw (1 + draws, cases).
     """
 
     def __init__(self, groups: Sequence[str], draws: int = DRAWS, seed: int = 0) -> None:
         names, group = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-        self._group = group
+        self._group, self.number = group, len(names)
         drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), draws)
-        # The cases as they are come first: they give the value, the others its interval.
+        # The original set comes first: it gives the value, the draws give its interval.
         self.weights = np.concatenate([np.ones((1, len(names))), drawn])[:, group].astype(float)
 
     def pooled(self, counts: Mapping[str, np.ndarray], pooled: Pooled) -> dict[str, np.ndarray]:
-        """Metrics of all cases together, for the cases as they are and for each draw.
+        """Metrics of all cases together, for the original set and for each draw.
 
         Args:
             counts: numbers that add up over cases, each (cases,).
@@ -79,26 +84,37 @@ class Resampling:
         return {name: self.weights @ np.nan_to_num(values) for name, values in counts.items()}
 
     def mean(self, values: np.ndarray) -> np.ndarray:
-        """Mean (1 + draws,) over those cases of each draw that have a value (cases,); NaN where none has."""
+        """Mean (1 + draws,) over the cases of each draw that have a value (cases,); NaN if none has."""
         defined = np.isfinite(values)
         return ratio(self.weights @ np.where(defined, values, 0), self.weights @ defined)
 
-    def estimate(self, drawn: np.ndarray, bears: np.ndarray) -> Estimate:
-        """The value with the interval that 95 % of the draws are in.
+    def estimate(self, drawn: np.ndarray, has_value: np.ndarray) -> Estimate:
+        """The value with the interval that contains 95 % of the draws.
 
         Args:
-            drawn: (1 + draws,), as the methods above give it.
-            bears: which cases say something about it (cases,), bool.
+            drawn: (1 + draws,), as the methods above return it.
+            has_value: which cases have a value (cases,), bool.
         """
-        cases, independent = int(bears.sum()), len(np.unique(self._group[bears]))
-        value, finite = float(drawn[0]), drawn[1:][np.isfinite(drawn[1:])]
-        if independent < MIN_CASES or not math.isfinite(value) or not len(finite):
-            return Estimate(value, math.nan, math.nan, cases)
-        low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
-        if math.isclose(low, high, rel_tol=1e-9, abs_tol=1e-12):
-            # All cases are alike, and drawing them again says nothing of what other cases would be like.
-            return Estimate(value, math.nan, math.nan, cases)
-        return Estimate(value, low, high, cases)
+        cases, independent = int(has_value.sum()), len(np.unique(self._group[has_value]))
+        value, (low, high) = float(drawn[0]), interval(drawn)
+        # If all cases are alike, the draws say nothing about other cases.
+        alike = math.isclose(low, high, rel_tol=1e-9, abs_tol=1e-12)
+        if independent < MIN_CASES or not math.isfinite(value) or alike:
+            low = high = math.nan
+        return Estimate(value=value, low=low, high=high, cases=cases)
+
+
+def interval(drawn: np.ndarray) -> tuple[float, float]:
+    """Percentile interval of the draws that are defined; NaN if none is.
+
+    Args:
+        drawn: (1 + draws,), the value of the original set first.
+    """
+    finite = drawn[1:][np.isfinite(drawn[1:])]
+    if not len(finite):
+        return math.nan, math.nan
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    return low, high
 
 
 @dataclass(frozen=True)
@@ -107,9 +123,9 @@ class SignedRank:
 
     Attributes:
         p: two-sided; NaN where no pair differs.
-        pairs: how many there are, of cases or of patients.
-        first_better: in how many of them the first is greater.
-        second_better: in how many the second is.
+        pairs: number of pairs of cases or patients.
+        first_better: pairs in which the first value is greater.
+        second_better: pairs in which the second value is greater.
     """
 
     p: float
@@ -122,9 +138,9 @@ def signed_rank(first: np.ndarray, second: np.ndarray, groups: Sequence[str]) ->
     """Wilcoxon's signed-rank test of paired values (cases,); cases where one is NaN are left out.
 
     Args:
-        first: values of the one.
-        second: values of the other.
-        groups: what a case belongs to, such as its patient (cases,): one pair is the means of one group's cases.
+        first: (cases,).
+        second: (cases,).
+        groups: group of each case, such as its patient; the means of the cases of a group form one pair.
     """
     both = np.isfinite(first) & np.isfinite(second)
     names, group = np.unique(np.asarray(groups, dtype=str)[both], return_inverse=True)
@@ -132,13 +148,13 @@ def signed_rank(first: np.ndarray, second: np.ndarray, groups: Sequence[str]) ->
     one, other = (np.bincount(group, values[both], len(names)) / cases for values in (first, second))
     difference = one - other
     wins = int((difference > 0).sum()), int((difference < 0).sum())
-    # Pairs without a difference are dropped, as Wilcoxon did; SciPy has no answer where none is left.
+    # Pairs without a difference are dropped, as Wilcoxon did; SciPy needs at least one pair.
     p = float(stats.wilcoxon(difference[difference != 0]).pvalue) if any(wins) else math.nan
-    return SignedRank(p, len(difference), *wins)
+    return SignedRank(p=p, pairs=len(difference), first_better=wins[0], second_better=wins[1])
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusts p values for their number (Holm 1979), NaN where there was no test."""
+    """P values adjusted for their number (Holm 1979), NaN where there was no test."""
     adjusted = [math.nan] * len(p_values)
     order = sorted((index for index, p in enumerate(p_values) if not math.isnan(p)), key=lambda index: p_values[index])
     greatest = 0.0

@@ -25,14 +25,14 @@ def test_counts_of_a_small_image():
         "FN": 4,
         "TN": 23,
         "lesions": 3,
-        "found": 2,
+        "true_positive_lesions": 2,
         "components": 3,
-        "right": 2,
+        "true_positive_components": 2,
         "reference_volume": 7.0,
         "predicted_volume": 5.0,
         "volume_error": 2.0,
         "missed_volume": 2.0,
-        "invented_volume": 2.0,
+        "false_positive_volume": 2.0,
         "lesion_count_error": 0,
         "lesion_dice": pytest.approx(2 * 2 / (4 + 2) + 1),
         # Of the first lesion the upper row of 2 mm is lacking; the second one is hit exactly.
@@ -60,7 +60,7 @@ def test_metrics_of_a_small_image():
         "missed_volume_per_case": 2.0,
         "lesion_count_error": 0.0,
         "lesion_dice": (2 / 3 + 1 + 0) / 3,
-        "found_dice": (2 / 3 + 1) / 2,
+        "true_positive_dice": (2 / 3 + 1) / 2,
         "lesionwise_dice": (2 / 3 + 1) / 4,
     }
     measured = {name: metrics[name] for name in expected}
@@ -88,26 +88,26 @@ def test_precision_of_components_and_of_lesions():
 
 def test_one_component_over_two_lesions_counts_twice_in_recall_and_once_in_precision():
     counts = compared("##p##.p").counts
-    assert (counts["found"], counts["right"], counts["components"]) == (2, 1, 2)
+    assert (counts["true_positive_lesions"], counts["true_positive_components"], counts["components"]) == (2, 1, 2)
 
 
 @pytest.mark.parametrize("rules", [{"min_lesion_voxels": 2}, {"min_lesion_size": 1.5}], ids=str)
 @pytest.mark.parametrize(
     ("drawing", "lesions", "components"),
     [
-        ("r.##", ["ignored", "found"], ["right"]),
+        ("r.##", ["ignored", "true_positive"], ["true_positive"]),
         # What finds a small lesion is neither right nor invented.
-        ("#.##", ["ignored", "found"], ["ignored", "right"]),
+        ("#.##", ["ignored", "true_positive"], ["ignored", "true_positive"]),
         ("#pp.rr", ["ignored", "missed"], ["ignored"]),
         # Unless it finds another one, too.
-        ("#p##", ["ignored", "found"], ["right"]),
+        ("#p##", ["ignored", "true_positive"], ["true_positive"]),
     ],
 )
 def test_small_lesions_are_ignored(rules, drawing, lesions, components):
     comparison = compared(drawing, **rules)
     assert statuses(comparison) == (lesions, components)
     assert comparison.counts["lesions"] == 1
-    assert comparison.counts["components"] == components.count("right")
+    assert comparison.counts["components"] == components.count("true_positive")
 
 
 @pytest.mark.parametrize("rules", [{"min_component_voxels": 2}, {"min_component_size": 1.5}], ids=str)
@@ -116,14 +116,14 @@ def test_small_lesions_are_ignored(rules, drawing, lesions, components):
     [
         ("#r", ["missed"], ["ignored"]),
         ("p.rr", ["missed"], ["ignored"]),
-        ("##r#", ["found"], ["right", "ignored"]),
+        ("##r#", ["true_positive"], ["true_positive", "ignored"]),
     ],
 )
 def test_small_components_are_as_if_they_had_not_been_predicted(rules, drawing, lesions, components):
     comparison = compared(drawing, **rules)
     assert statuses(comparison) == (lesions, components)
-    assert comparison.counts["components"] == components.count("right")
-    assert comparison.counts["invented_volume"] == 0
+    assert comparison.counts["components"] == components.count("true_positive")
+    assert comparison.counts["false_positive_volume"] == 0
     # They are voxels all the same.
     assert comparison.counts["TP"] == drawing.count("#")
 
@@ -137,10 +137,10 @@ def test_a_size_that_is_just_enough_is_enough():
     # By rounding, the product is a little less than it should be.
     assert 3 * (0.1 * 0.7) < 0.21
     for rule in ("min_lesion_size", "min_component_size"):
-        assert statuses(compared("###", (0.1, 0.7), **{rule: 0.21})) == (["found"], ["right"])
+        assert statuses(compared("###", (0.1, 0.7), **{rule: 0.21})) == (["true_positive"], ["true_positive"])
         assert ["ignored"] in statuses(compared("###", (0.1, 0.7), **{rule: 0.211}))
     for rule in ("min_lesion_voxels", "min_component_voxels"):
-        assert statuses(compared("###", **{rule: 3})) == (["found"], ["right"])
+        assert statuses(compared("###", **{rule: 3})) == (["true_positive"], ["true_positive"])
         assert ["ignored"] in statuses(compared("##", **{rule: 3}))
 
 
@@ -162,7 +162,7 @@ def test_sizes_are_of_the_lesion_as_drawn_whatever_its_dilation():
 def test_distances_are_in_mm_along_each_axis(drawing, spacing, gap, hd95):
     comparison = compared(drawing, spacing)
     assert [part.distance for part in comparison.parts] == [pytest.approx(gap)] * 2
-    assert [part.status for part in comparison.parts] == ["missed", "invented"]
+    assert [part.status for part in comparison.parts] == ["missed", "false_positive"]
     assert all(np.isnan(part.hd95) for part in comparison.parts)
     assert comparison.metrics["HD95"] == pytest.approx(hd95)
 
@@ -218,7 +218,7 @@ def test_voxels_that_nobody_has_annotated_count_for_nothing():
     """)
     comparison = compared(drawing, ignored=ignored == "x")
     counts = comparison.counts
-    assert statuses(comparison) == (["found"], ["right", "invented"])
+    assert statuses(comparison) == (["true_positive"], ["true_positive", "false_positive"])
     assert [part.voxels for part in comparison.parts] == [1, 1, 1]
     assert [counts[name] for name in ("TP", "FP", "FN", "TN")] == [1, 1, 0, 6]
 
@@ -230,7 +230,7 @@ def test_a_component_that_the_ignored_region_cuts_is_in_two():
 
 def test_where_everything_is_ignored_both_are_empty():
     comparison = compared("#r.p", ignored=np.ones((1, 4), bool))
-    assert (comparison.cell, comparison.parts, comparison.counts["TN"]) == ("both_empty", [], 0)
+    assert (comparison.emptiness, comparison.parts, comparison.counts["TN"]) == ("both_empty", [], 0)
     assert np.isnan(comparison.metrics["ACC"])
 
 
@@ -253,7 +253,7 @@ def test_label_maps_show_where_the_parts_are():
 def test_dilation_at_the_rim_of_the_image_stays_within_it():
     drawing = "#.\n.."
     inside, rim = (compared(text, dilation_mm=5.0).counts for text in ("....\n.#..\n....", drawing))
-    assert (inside["found"], rim["found"]) == (1, 1)
+    assert (inside["true_positive_lesions"], rim["true_positive_lesions"]) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -279,13 +279,13 @@ def test_the_default_rules_are_those_of_the_default_protocol():
 def test_numbers_are_no_masks(place):
     # Taken for bytes, an integer mask of eight bytes a voxel would have other lesions.
     given = dict.fromkeys(("reference", "prediction", "ignored"), np.zeros((3, 3), dtype=bool))
-    with pytest.raises(ValueError, match=r"masks are bool, not .*int64.*: give segmentation == 1"):
+    with pytest.raises(ValueError, match=r"masks must be bool, not .*int64.*: give segmentation == 1"):
         compare(**given | {place: np.ones((3, 3), dtype=np.int64)}, spacing=(1.0, 1.0))
 
 
 @pytest.mark.parametrize("width", [0.0, -1.0, np.nan, np.inf])
 def test_a_spacing_that_cannot_be_is_refused(width):
-    with pytest.raises(ValueError, match="give one positive number in mm an axis"):
+    with pytest.raises(ValueError, match="give one positive number in mm for each axis"):
         compare(np.zeros((3, 3), dtype=bool), np.zeros((3, 3), dtype=bool), (1.0, width))
 
 
@@ -295,8 +295,8 @@ def test_an_ignored_lesion_takes_no_component_from_another():
     prediction = np.array([[1, 1, 1, 1, 0, 0, 0]], dtype=bool)
     rules = Protocol(matching="one_to_one", min_lesion_voxels=2)
     comparison = compare(reference, prediction, (1.0, 1.0), rules)
-    assert [lesion.status for lesion in comparison.lesions] == ["ignored", "found"]
-    assert [component.status for component in comparison.components] == ["right"]
+    assert [lesion.status for lesion in comparison.lesions] == ["ignored", "true_positive"]
+    assert [component.status for component in comparison.components] == ["true_positive"]
     # Left to itself, what finds only the ignored one is ignored too.
     alone = compare(reference, np.array([[1, 1, 0, 0, 0, 0, 0]], dtype=bool), (1.0, 1.0), rules)
     assert statuses(alone) == (["ignored", "missed"], ["ignored"])
@@ -305,5 +305,5 @@ def test_an_ignored_lesion_takes_no_component_from_another():
 def test_a_dilation_of_just_the_distance_reaches():
     # Three times 0.1 is a little more than 0.3.
     lesion, component = np.array([[1, 0, 0, 0]], dtype=bool), np.array([[0, 0, 0, 1]], dtype=bool)
-    assert compare(lesion, component, (0.1, 0.1), Protocol(dilation_mm=0.3)).counts["found"] == 1
-    assert compare(lesion, component, (0.1, 0.1), Protocol(dilation_mm=0.29)).counts["found"] == 0
+    assert compare(lesion, component, (0.1, 0.1), Protocol(dilation_mm=0.3)).counts["true_positive_lesions"] == 1
+    assert compare(lesion, component, (0.1, 0.1), Protocol(dilation_mm=0.29)).counts["true_positive_lesions"] == 0

@@ -99,20 +99,23 @@ def test_a_part_of_a_larger_array_is_labelled_like_a_copy(window):
 )
 def test_dilation(spacing, millimetres, steps, expected):
     pixel = reference_of("\n".join([".....", ".....", "..r..", ".....", "....."]))
-    assert (dilated(pixel, spacing, millimetres, steps) == reference_of("\n".join(expected.split()))).all()
+    assert (
+        dilated(pixel, spacing=spacing, millimetres=millimetres, steps=steps)
+        == reference_of("\n".join(expected.split()))
+    ).all()
 
 
 def test_a_step_in_a_volume_goes_over_faces_and_edges():
     voxel = np.zeros((5, 5, 5), bool)
     voxel[2, 2, 2] = True
-    reached = dilated(voxel, (1.0, 1.0, 1.0), 0.0, 1)
+    reached = dilated(voxel, spacing=(1.0, 1.0, 1.0), millimetres=0.0, steps=1)
     assert reached.sum() == 1 + 6 + 12
     assert not reached[1, 1, 1]
 
 
 @pytest.mark.parametrize(("millimetres", "steps"), [(2.0, 0), (0.0, 2)])
 def test_nothing_dilates_to_nothing(millimetres, steps):
-    assert not dilated(np.zeros((3, 4), bool), (1.0, 1.0), millimetres, steps).any()
+    assert not dilated(np.zeros((3, 4), bool), spacing=(1.0, 1.0), millimetres=millimetres, steps=steps).any()
 
 
 @pytest.mark.parametrize(
@@ -127,7 +130,9 @@ def test_nothing_dilates_to_nothing(millimetres, steps):
 @pytest.mark.parametrize(("millimetres", "steps"), [(1.0, 0), (0.0, 1)])
 def test_lesions_whose_dilations_touch_are_one(drawing, number, millimetres, steps):
     mask = reference_of(drawing)
-    labels, reach, found = label_lesions(mask, (1.0, 1.0), "corners", millimetres, steps)
+    labels, reach, found = label_lesions(
+        mask, spacing=(1.0, 1.0), connectivity="corners", millimetres=millimetres, steps=steps
+    )
     assert found == number == reach.max()
     assert ((labels > 0) == mask).all()
     assert (reach[mask] == labels[mask]).all()
@@ -135,5 +140,6 @@ def test_lesions_whose_dilations_touch_are_one(drawing, number, millimetres, ste
 
 def test_lesions_are_as_far_apart_as_the_spacing_says():
     mask = reference_of("r.r")
-    assert label_lesions(mask, (1.0, 2.0), "corners", 1.9)[2] == 2
-    assert label_lesions(mask, (1.0, 2.0), "corners", 2.0)[2] == 1
+    for millimetres, lesions in ((1.9, 2), (2.0, 1)):
+        found = label_lesions(mask, spacing=(1.0, 2.0), connectivity="corners", millimetres=millimetres)
+        assert found[2] == lesions

@@ -8,12 +8,21 @@ from nnunetv2_mamba.evaluation.presets import PRESETS
 from nnunetv2_mamba.evaluation.protocol import Protocol
 
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
-CELLS = ("both_empty", "reference_empty", "prediction_empty")
+EMPTINESS = ("both_empty", "reference_empty", "prediction_empty")
 
 
 def row(metric: Metric) -> str:
-    empty = [metric.empty[cell] for cell in CELLS]
-    texts = ["-" if value is None else value if isinstance(value, str) else f"{value:g}" for value in empty]
+    empty = [metric.empty[emptiness] for emptiness in EMPTINESS]
+    texts = [
+        "-"
+        if value is None
+        else f"`{value}`"
+        if value == "missed_distance"
+        else value
+        if isinstance(value, str)
+        else f"{value:g}"
+        for value in empty
+    ]
     unit = metric.unit.format(length="mm", size="mm^3")
     definition = metric.definition.replace("|", "\\|")
     return f"| `{metric.name}` | {definition} | {metric.direction or ''} | {unit} | {' | '.join(texts)} |"

@@ -76,7 +76,7 @@ def test_means_are_over_the_cases_that_have_the_metric(evaluation):
 def test_cases_without_a_lesion_have_a_specificity(evaluation):
     assert evaluation.summary["targets"]["lesion"]["lesion_free"] == {
         "cases": 2,
-        "with_inventions": 1,
+        "with_false_positives": 1,
         "specificity": 0.5,
         "fp_per_case": 0.5,
         "fp_volume_per_case": 0.5,
@@ -88,7 +88,7 @@ def test_without_such_cases_there_is_none(tmp_path):
     free = evaluate_files(cases, settings()).summary["targets"]["lesion"]["lesion_free"]
     assert free == {
         "cases": 0,
-        "with_inventions": 0,
+        "with_false_positives": 0,
         "specificity": None,
         "fp_per_case": None,
         "fp_volume_per_case": None,
@@ -131,12 +131,12 @@ def test_both_files_say_what_was_measured(evaluation, tmp_path):
     header = "case,fold,target,kind,id,status,voxels,size,centre,matched,dice,iou,distance,hd95"
     assert ",".join(rows[0]) == header
     assert [(row["case"], row["kind"], row["id"], row["status"]) for row in rows] == [
-        ("neither", "lesion", "1", "found"),
-        ("neither", "lesion", "2", "found"),
-        ("neither", "component", "1", "right"),
-        ("neither", "component", "2", "right"),
+        ("neither", "lesion", "1", "true_positive"),
+        ("neither", "lesion", "2", "true_positive"),
+        ("neither", "component", "1", "true_positive"),
+        ("neither", "component", "2", "true_positive"),
         ("no_prediction", "lesion", "1", "missed"),
-        ("no_reference", "component", "1", "invented"),
+        ("no_reference", "component", "1", "false_positive"),
     ]
     assert rows[0] == {
         "case": "neither",
@@ -144,7 +144,7 @@ def test_both_files_say_what_was_measured(evaluation, tmp_path):
         "target": "lesion",
         "kind": "lesion",
         "id": "1",
-        "status": "found",
+        "status": "true_positive",
         "voxels": "2",
         "size": "2",
         "centre": "0 0.5",

@@ -74,7 +74,7 @@ def test_a_damaged_file_is_named(tmp_path, damage):
         path.write_bytes(path.read_bytes()[:-30])
     else:
         np.savez(path, logits=np.zeros(3))
-    with pytest.raises(OSError, match=r"a\.npz holds no probabilities as nnU-Net writes them"):
+    with pytest.raises(OSError, match=r"a\.npz does not contain probabilities as nnU-Net writes them"):
         probabilities_of(path, CLASSES, (3, 4))
 
 
@@ -107,8 +107,8 @@ def test_recall_and_inventions_at_every_threshold(tmp_path, target):
         "thresholds": list(THRESHOLDS),
         "lesion_recall": [((t <= UP_TO["both"]) + (t <= UP_TO["first"])) / 2 for t in THRESHOLDS],
         "fp_per_case": [float(t <= UP_TO["invention"]) / 2 for t in THRESHOLDS],
-        "found": [(t <= UP_TO["both"]) + (t <= UP_TO["first"]) for t in THRESHOLDS],
-        "right": [(t <= UP_TO["both"]) + (t <= UP_TO["first"]) for t in THRESHOLDS],
+        "true_positive_lesions": [(t <= UP_TO["both"]) + (t <= UP_TO["first"]) for t in THRESHOLDS],
+        "true_positive_components": [(t <= UP_TO["both"]) + (t <= UP_TO["first"]) for t in THRESHOLDS],
     }
 
 
@@ -142,11 +142,19 @@ def test_recall_never_rises_with_the_threshold(shape):
         probability = np.clip(0.5 * reference + rng.normal(0.3, 0.3, shape), 0, 1)
         counts = counts_by_threshold(probability, reference, spacing, Protocol())
         assert len(counts) == len(THRESHOLDS)
-        found = [count["found"] for count in counts]
+        found = [count["true_positive_lesions"] for count in counts]
         assert found == sorted(found, reverse=True)
         for threshold, count in zip(THRESHOLDS, counts, strict=True):
             alone = compare(reference, probability >= threshold, spacing).counts
-            names = ("TP", "FP", "found", "lesions", "right", "components", "invented_volume")
+            names = (
+                "TP",
+                "FP",
+                "true_positive_lesions",
+                "lesions",
+                "true_positive_components",
+                "components",
+                "false_positive_volume",
+            )
             assert {name: count[name] for name in names} == {name: alone[name] for name in names}
 
 

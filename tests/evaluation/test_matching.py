@@ -16,33 +16,38 @@ SPLIT = "#r#"
 @pytest.mark.parametrize(
     ("drawing", "rules", "lesions", "components"),
     [
-        (ONE_OVER_TWO, {}, ["found", "found"], ["right"]),
-        (ONE_OVER_TWO, {"matching": "iou", "iou_threshold": 0.4}, ["found", "found"], ["right"]),
-        (ONE_OVER_TWO, {"matching": "iou", "iou_threshold": 0.41}, ["missed", "missed"], ["invented"]),
-        (ONE_OVER_TWO, {"matching": "one_to_one", "iou_threshold": 0.41}, ["missed", "missed"], ["invented"]),
-        (SPLIT, {}, ["found"], ["right", "right"]),
-        (SPLIT, {"matching": "iou", "iou_threshold": 0.33}, ["found"], ["right", "right"]),
-        (SPLIT, {"matching": "iou", "iou_threshold": 0.34}, ["missed"], ["invented", "invented"]),
+        (ONE_OVER_TWO, {}, ["true_positive", "true_positive"], ["true_positive"]),
+        (
+            ONE_OVER_TWO,
+            {"matching": "iou", "iou_threshold": 0.4},
+            ["true_positive", "true_positive"],
+            ["true_positive"],
+        ),
+        (ONE_OVER_TWO, {"matching": "iou", "iou_threshold": 0.41}, ["missed", "missed"], ["false_positive"]),
+        (ONE_OVER_TWO, {"matching": "one_to_one", "iou_threshold": 0.41}, ["missed", "missed"], ["false_positive"]),
+        (SPLIT, {}, ["true_positive"], ["true_positive", "true_positive"]),
+        (SPLIT, {"matching": "iou", "iou_threshold": 0.33}, ["true_positive"], ["true_positive", "true_positive"]),
+        (SPLIT, {"matching": "iou", "iou_threshold": 0.34}, ["missed"], ["false_positive", "false_positive"]),
         # Half of either: a threshold that is reached is enough.
-        ("#r", {"matching": "iou", "iou_threshold": 0.5}, ["found"], ["right"]),
-        ("#r", {"matching": "one_to_one", "iou_threshold": 0.5}, ["found"], ["right"]),
-        ("#r", {"matching": "one_to_one", "iou_threshold": 0.51}, ["missed"], ["invented"]),
+        ("#r", {"matching": "iou", "iou_threshold": 0.5}, ["true_positive"], ["true_positive"]),
+        ("#r", {"matching": "one_to_one", "iou_threshold": 0.5}, ["true_positive"], ["true_positive"]),
+        ("#r", {"matching": "one_to_one", "iou_threshold": 0.51}, ["missed"], ["false_positive"]),
         # Neighbours do not overlap, whatever the rule.
-        ("rp", {}, ["missed"], ["invented"]),
-        ("rp", {"matching": "iou"}, ["missed"], ["invented"]),
-        ("rp", {"matching": "one_to_one"}, ["missed"], ["invented"]),
+        ("rp", {}, ["missed"], ["false_positive"]),
+        ("rp", {"matching": "iou"}, ["missed"], ["false_positive"]),
+        ("rp", {"matching": "one_to_one"}, ["missed"], ["false_positive"]),
         # Of two components the one that covers more is taken, wherever it is.
-        ("#r##", {"matching": "one_to_one"}, ["found"], ["invented", "right"]),
-        ("##r#", {"matching": "one_to_one"}, ["found"], ["right", "invented"]),
-        ("#r##", {"matching": "one_to_one", "spare_duplicates": True}, ["found"], ["ignored", "right"]),
+        ("#r##", {"matching": "one_to_one"}, ["true_positive"], ["false_positive", "true_positive"]),
+        ("##r#", {"matching": "one_to_one"}, ["true_positive"], ["true_positive", "false_positive"]),
+        ("#r##", {"matching": "one_to_one", "spare_duplicates": True}, ["true_positive"], ["ignored", "true_positive"]),
         # The smaller one reaches no 30 %, so that it is no duplicate but wrong.
         (
             "#r##",
             {"matching": "one_to_one", "iou_threshold": 0.3, "spare_duplicates": True},
-            ["found"],
-            ["invented", "right"],
+            ["true_positive"],
+            ["false_positive", "true_positive"],
         ),
-        ("#r#", {"spare_duplicates": True}, ["found"], ["right", "right"]),
+        ("#r#", {"spare_duplicates": True}, ["true_positive"], ["true_positive", "true_positive"]),
     ],
 )
 def test_what_is_found_and_what_is_right(drawing, rules, lesions, components):
@@ -55,8 +60,8 @@ def test_of_equal_pairs_one_is_taken_and_it_is_always_the_same(drawing):
     assert (
         sorted(lesions + components)
         == {
-            ONE_OVER_TWO: ["found", "missed", "right"],
-            SPLIT: ["found", "invented", "right"],
+            ONE_OVER_TWO: ["missed", "true_positive", "true_positive"],
+            SPLIT: ["false_positive", "true_positive", "true_positive"],
         }[drawing]
     )
     assert statuses(compared(drawing, matching="one_to_one")) == (lesions, components)
@@ -108,23 +113,26 @@ def test_groups_that_share_nothing_do_not_disturb_each_other():
 
 def test_dilation_reaches_a_component_that_overlap_does_not():
     drawing = "r..pp"
-    for steps, lesion in ((2, "missed"), (3, "found")):
+    for steps, lesion in ((2, "missed"), (3, "true_positive")):
         comparison = compared(drawing, dilation_steps=steps)
         assert comparison.lesions[0].status == lesion
     # Found by its dilation only: nothing of it is covered.
-    assert (comparison.lesions[0].dice, comparison.components[0].status) == (0.0, "right")
+    assert (comparison.lesions[0].dice, comparison.components[0].status) == (0.0, "true_positive")
     assert [part.distance for part in comparison.parts] == [2.0, 2.0]
     assert comparison.counts["TP"] == 0
 
 
 def test_dilation_in_mm_goes_as_far_as_the_spacing_says():
-    found = [compared("r.p", spacing, dilation_mm=4.0).counts["found"] for spacing in ((1.0, 2.0), (1.0, 2.1))]
+    found = [
+        compared("r.p", spacing, dilation_mm=4.0).counts["true_positive_lesions"]
+        for spacing in ((1.0, 2.0), (1.0, 2.1))
+    ]
     assert found == [1, 0]
 
 
 def test_a_component_that_only_the_dilation_touches_has_no_iou():
     for matching in ("iou", "one_to_one"):
-        assert statuses(compared("r.p", dilation_steps=2, matching=matching)) == (["missed"], ["invented"])
+        assert statuses(compared("r.p", dilation_steps=2, matching=matching)) == (["missed"], ["false_positive"])
 
 
 def test_lesions_that_dilation_joins_are_counted_and_measured_as_one():
@@ -133,7 +141,7 @@ def test_lesions_that_dilation_joins_are_counted_and_measured_as_one():
     assert len(comparison.lesions) == 1
     # As drawn: two pixels, not the three that the dilations bridge.
     assert (lesion.voxels, lesion.centre, lesion.dice) == (2, (0.0, 1.0), pytest.approx(2 / 3))
-    assert statuses(comparison) == (["found"], ["right", "invented"])
+    assert statuses(comparison) == (["true_positive"], ["true_positive", "false_positive"])
 
 
 def test_in_a_volume():
@@ -142,7 +150,7 @@ def test_in_a_volume():
         .... .... ....
     """
     comparison = compared(drawing, spacing=(3.0, 1.0, 2.0))
-    assert statuses(comparison) == (["found"], ["right", "invented"])
+    assert statuses(comparison) == (["true_positive"], ["true_positive", "false_positive"])
     assert [part.size for part in comparison.parts] == [18.0, 6.0, 6.0]
     assert [part.centre for part in comparison.parts] == [
         pytest.approx((1 / 3, 0.0, 2 / 3)),

@@ -61,10 +61,10 @@ def of_matched(comparison: Comparison) -> dict[str, float]:
     mean_iou = np.mean([lesion.iou for lesion, _ in found])
     return {
         "sq": mean_iou,
-        "sq_dsc": comparison.metrics["found_dice"],
+        "sq_dsc": comparison.metrics["true_positive_dice"],
         "sq_rvd": np.mean([(component.size - lesion.size) / lesion.size for lesion, component in found]),
         "pq": mean_iou * comparison.metrics["lesion_f1"],
-        "pq_dsc": comparison.metrics["found_dice"] * comparison.metrics["lesion_f1"],
+        "pq_dsc": comparison.metrics["true_positive_dice"] * comparison.metrics["lesion_f1"],
     }
 
 
@@ -84,9 +84,9 @@ def test_everything_at_an_iou_of_one_half(shape, connectivity, number):
         comparison = compare(reference, prediction, spacing, PRESETS["iou50"].but(connectivity=connectivity))
         counts, metrics = comparison.counts, comparison.metrics
         assert (result.n_ref_instances, result.n_pred_instances) == (counts["lesions"], counts["components"])
-        assert result.tp == counts["found"] == counts["right"]
-        assert result.fp == counts["components"] - counts["right"]
-        assert result.fn == counts["lesions"] - counts["found"]
+        assert result.tp == counts["true_positive_lesions"] == counts["true_positive_components"]
+        assert result.fp == counts["components"] - counts["true_positive_components"]
+        assert result.fn == counts["lesions"] - counts["true_positive_lesions"]
         assert result.rq == pytest.approx(metrics["lesion_f1"], nan_ok=True)
         assert result.global_bin_dsc == pytest.approx(metrics["DSC"], nan_ok=True)
         assert result.global_bin_iou == pytest.approx(metrics["mIoU"], nan_ok=True)
@@ -94,7 +94,7 @@ def test_everything_at_an_iou_of_one_half(shape, connectivity, number):
             assert result.prec == pytest.approx(metrics["lesion_precision"])
         if counts["lesions"]:
             assert result.rec == pytest.approx(metrics["lesion_recall"])
-        if counts["found"]:
+        if counts["true_positive_lesions"]:
             matched += 1
             expected = of_matched(comparison)
             assert {name: getattr(result, name) for name in expected} == pytest.approx(expected)
@@ -124,7 +124,7 @@ def test_one_to_one(shape, connectivity, number, threshold):
     for reference, prediction, spacing in pairs(shape, number):
         result = theirs(evaluating, reference, prediction, spacing)
         comparison = compare(reference, prediction, spacing, protocol)
-        found = comparison.counts["found"]
+        found = comparison.counts["true_positive_lesions"]
         assert found == result.tp if threshold == 0.5 else found >= result.tp
         if found == result.tp > 0:
             as_many += 1

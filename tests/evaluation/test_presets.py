@@ -68,9 +68,9 @@ def brats(reference: np.ndarray, prediction: np.ndarray, steps: int, too_small: 
     invented = len(components) - len(met)
     dices, distances = dices + [0.0] * invented, distances + [374.0] * invented
     return {
-        "found": found,
+        "true_positive": found,
         "missed": missed,
-        "invented": invented,
+        "false_positive": invented,
         "lesionwise_dice": np.mean(dices) if dices else 1.0,
         "lesionwise_hd95": np.mean(distances) if distances else 0.0,
     }
@@ -79,9 +79,9 @@ def brats(reference: np.ndarray, prediction: np.ndarray, steps: int, too_small: 
 def counted(comparison: Comparison) -> dict[str, float]:
     counts = comparison.counts
     return {
-        "found": counts["found"],
-        "missed": counts["lesions"] - counts["found"],
-        "invented": counts["components"] - counts["right"],
+        "true_positive": counts["true_positive_lesions"],
+        "missed": counts["lesions"] - counts["true_positive_lesions"],
+        "false_positive": counts["components"] - counts["true_positive_components"],
     }
 
 
@@ -98,7 +98,7 @@ def test_brats(name, steps, too_small):
         assert counted(comparison) | scores == pytest.approx(expected)
         seen.update({key: bool(value) for key, value in expected.items()})
         seen["ignored"] += any(part.status == "ignored" for part in comparison.parts)
-    assert all(seen[kind] >= 4 for kind in ("found", "missed", "invented", "ignored")), seen
+    assert all(seen[kind] >= 4 for kind in ("true_positive", "missed", "false_positive", "ignored")), seen
 
 
 @pytest.mark.parametrize(("name", "too_small"), [("brats-gli", 50), ("brats-men", 50), ("brats-met", 2)])
@@ -107,7 +107,7 @@ def test_brats_leaves_out_lesions_up_to_a_size(name, too_small):
         reference = np.zeros((4, 4, 4), bool)
         reference.ravel()[:voxels] = True
         comparison = compare(reference, np.zeros_like(reference), (1, 1, 1), PRESETS[name])
-        assert counted(comparison) == {"found": 0, "missed": lesions, "invented": 0}
+        assert counted(comparison) == {"true_positive": 0, "missed": lesions, "false_positive": 0}
 
 
 def test_brats_of_whole_images():
@@ -177,13 +177,13 @@ def test_picai():
         ).reshape(len(lesions), len(components))
         partner = sparse.csgraph.maximum_bipartite_matching(sparse.csr_array(possible), perm_type="column")
         expected = {
-            "found": int((partner >= 0).sum()),
+            "true_positive": int((partner >= 0).sum()),
             "missed": int((partner < 0).sum()),
-            "invented": int((~possible.any(axis=0)).sum()),
+            "false_positive": int((~possible.any(axis=0)).sum()),
         }
         comparison = compare(reference, prediction, spacing, PRESETS["picai"])
         assert counted(comparison) == expected
-        assert comparison.counts["right"] == expected["found"]
+        assert comparison.counts["true_positive_components"] == expected["true_positive"]
         spared += any(part.status == "ignored" for part in comparison.components)
     assert spared
 

@@ -73,7 +73,7 @@ def test_moving_mirroring_and_turning_an_image_changes_nothing(pair, rules, more
     if protocol.matching == "one_to_one":
         # Of pairs that are equally good, the first is taken: which one that is depends on the order of the voxels.
         grown |= {name for name in (*before.counts, *before.metrics) if "volume_per" in name or "lesionwise" in name}
-        grown |= {"missed_volume", "invented_volume", "lesion_dice", "found_dice", "lesion_hd95"}
+        grown |= {"missed_volume", "false_positive_volume", "lesion_dice", "true_positive_dice", "lesion_hd95"}
     else:
         assert sizes_and_fates(after) == sizes_and_fates(before)
     for there, here in ((before.counts, after.counts), (before.metrics, after.metrics)):
@@ -113,11 +113,11 @@ def test_counts_add_up(pair, rules, more):
     assert counts["reference_volume"] == pytest.approx(reference.sum() * size)
     lesions = [part.status for part in comparison.lesions]
     components = [part.status for part in comparison.components]
-    assert {"found", "missed", "ignored"} >= set(lesions)
-    assert {"right", "invented", "ignored"} >= set(components)
+    assert {"true_positive", "missed", "ignored"} >= set(lesions)
+    assert {"true_positive", "false_positive", "ignored"} >= set(components)
     assert counts["lesions"] == len(lesions) - lesions.count("ignored")
-    assert counts["found"] == lesions.count("found") <= counts["lesions"]
-    assert counts["right"] == components.count("right") <= counts["components"]
+    assert counts["true_positive_lesions"] == lesions.count("true_positive") <= counts["lesions"]
+    assert counts["true_positive_components"] == components.count("true_positive") <= counts["components"]
     assert counts["components"] == len(components) - components.count("ignored")
 
 
@@ -128,7 +128,7 @@ def test_matches_are_mutual(pair, rules):
     forth = {(lesion.id, match) for lesion in comparison.lesions for match in lesion.matched}
     back = {(match, component.id) for component in comparison.components for match in component.matched}
     assert forth == back
-    assert {lesion for lesion, _ in forth} == {part.id for part in comparison.lesions if part.status == "found"}
+    assert {lesion for lesion, _ in forth} == {part.id for part in comparison.lesions if part.status == "true_positive"}
     if rules["matching"] == "one_to_one":
         assert len(forth) == len({lesion for lesion, _ in forth}) == len({component for _, component in forth})
 
@@ -160,7 +160,7 @@ def test_a_prediction_like_its_reference_is_perfect(pair, rules):
     reference, _, spacing = pair
     comparison = compare(reference, reference, spacing, Protocol(**rules, missed_distance=50.0))
     if not reference.any():
-        assert comparison.cell == "both_empty"
+        assert comparison.emptiness == "both_empty"
         return
     ones = ("mIoU", "DSC", "ACC", "SEN", "NSD", "lesion_recall", "lesion_precision", "lesion_f1", "lesion_dice")
     zeros = ("HD95", "volume_difference", "fp_per_case", "missed_volume_per_case", "lesionwise_hd95")
@@ -179,7 +179,9 @@ def test_a_prediction_like_its_reference_is_perfect(pair, rules):
 def test_names_of_components_do_not_matter(lesions, components, lesion_names, component_names):
     def pairs_of(lesions: np.ndarray, components: np.ndarray) -> set[tuple]:
         sizes = [np.bincount(labels.ravel(), minlength=5) for labels in (lesions, components)]
-        found = overlaps_between(lesions, lesions, components, *sizes)
+        found = overlaps_between(
+            lesions=lesions, reach=lesions, components=components, lesion_voxels=sizes[0], component_voxels=sizes[1]
+        )
         return set(zip(*(column.tolist() for column in vars(found).values()), strict=True))
 
     names = np.array([0, *lesion_names]), np.array([0, *component_names])

@@ -120,23 +120,23 @@ def test_fields_that_are_not_there_keep_their_defaults():
     [
         ({"conectivity": "faces"}, "a protocol has no conectivity, only name, connectivity, matching"),
         ({"strata": {"bound": [1, 2]}}, "strata have no bound, only names, by, bounds, level"),
-        ({"strata": "thirds"}, "strata='thirds' is no mapping"),
+        ({"strata": "thirds"}, "strata='thirds' is not a mapping"),
         ({"connectivity": "26"}, "connectivity='26' is not one of faces, edges, corners"),
         ({"matching": "hungarian"}, "matching='hungarian' is not one of any_overlap, iou, one_to_one"),
         ({"matching": "iou", "iou_threshold": 1.5}, "iou_threshold=1.5 is not between 0 and 1"),
-        ({"iou_threshold": 0.5}, "iou_threshold=0.5 has no meaning for any_overlap: take matching='iou'"),
-        ({"dilation_mm": 1, "dilation_steps": 1}, "set one of them"),
+        ({"iou_threshold": 0.5}, "iou_threshold=0.5 has no meaning for any_overlap: use matching='iou'"),
+        ({"dilation_mm": 1, "dilation_steps": 1}, "set only one of them"),
         ({"dilation_mm": -1}, "dilation_mm=-1.0 is negative"),
-        ({"min_lesion_voxels": "three"}, "min_lesion_voxels='three' is no whole number"),
-        ({"min_lesion_voxels": 2.5}, "min_lesion_voxels=2.5 is no whole number"),
-        ({"min_lesion_size": True}, "min_lesion_size=True is no number"),
-        ({"surface_tolerance": float("nan")}, "surface_tolerance=nan is no number"),
-        ({"missed_distance": "far"}, "missed_distance='far' is no number"),
+        ({"min_lesion_voxels": "three"}, "min_lesion_voxels='three' is not a whole number"),
+        ({"min_lesion_voxels": 2.5}, "min_lesion_voxels=2.5 is not a whole number"),
+        ({"min_lesion_size": True}, "min_lesion_size=True is not a number"),
+        ({"surface_tolerance": float("nan")}, "surface_tolerance=nan is not a number"),
+        ({"missed_distance": "far"}, "missed_distance='far' is not a number"),
         ({"spare_duplicates": "yes"}, "spare_duplicates='yes' is neither true nor false"),
         ({"precision_counts": "voxels"}, "precision_counts='voxels' is neither 'components' nor 'lesions'"),
-        ({"empty_values": 1}, "empty_values=1 is no list"),
-        ({"empty_values": [["DSC", "both_empty"]]}, "is no list of metric, cell and number"),
-        ({"empty_values": [["DSC", "empty", 1]]}, "has the cell 'empty', which is none of both_empty"),
+        ({"empty_values": 1}, "empty_values=1 is not a list"),
+        ({"empty_values": [["DSC", "both_empty"]]}, "is not a list of metric, emptiness and number"),
+        ({"empty_values": [["DSC", "empty", 1]]}, "has the emptiness 'empty', which is none of both_empty"),
         ({"strata": {"names": ["small", "large"]}}, "2 strata need 1 rising bounds, not (0.33"),
         ({"strata": {"by": "size", "bounds": [9, 3]}}, "3 strata need 2 rising bounds, not (9.0, 3.0)"),
         ({"strata": {"by": "size", "bounds": [3, 3]}}, "3 strata need 2 rising bounds, not (3.0, 3.0)"),
@@ -167,7 +167,11 @@ def test_a_protocol_from_a_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [("{", "holds no protocol"), ("[1]", "holds no protocol"), ('{"conn": 1}', "a protocol has no conn")],
+    [
+        ("{", "does not contain a protocol"),
+        ("[1]", "does not contain a protocol"),
+        ('{"conn": 1}', "a protocol has no conn"),
+    ],
 )
 def test_a_file_without_a_protocol_is_named(tmp_path, content, sentence):
     file = tmp_path / "wrong.json"

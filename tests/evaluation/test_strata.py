@@ -31,10 +31,10 @@ def test_thirds_of_the_lesions():
     entries = groups(SIZES, Strata())
     assert [entry["upper"] for entry in entries.values()] == [pytest.approx(2.0), pytest.approx(3.0), None]
     assert column(entries, "lesions") == [2, 1, 1]
-    assert column(entries, "found") == [1, 0, 1]
+    assert column(entries, "true_positive_lesions") == [1, 0, 1]
     # Components are in the group of their own size: 1 and 2, 3, 4.
     assert column(entries, "components") == [2, 1, 1]
-    assert column(entries, "right") == [1, 0, 1]
+    assert column(entries, "true_positive_components") == [1, 0, 1]
     assert [entry["metrics"]["lesion_recall"] for entry in entries.values()] == [0.5, 0.0, 1.0]
     assert [entry["metrics"]["lesion_precision"] for entry in entries.values()] == [0.5, 0.0, 1.0]
 
@@ -67,8 +67,8 @@ def test_a_size_that_is_meant_to_equal_a_bound_is_below_it():
 def test_recall_and_precision_of_groups_are_of_lesions_and_components_of_this_size():
     # The lesion of one pixel is found by a component of four.
     entries = groups("#ppp.rr", BY_VOXELS)
-    assert column(entries, "found") == [1, 0, 0]
-    assert column(entries, "right") == [0, 0, 1]
+    assert column(entries, "true_positive_lesions") == [1, 0, 0]
+    assert column(entries, "true_positive_components") == [0, 0, 1]
     metrics = [entry["metrics"] for entry in entries.values()]
     assert [values["lesion_recall"] for values in metrics[:2]] == [1.0, 0.0]
     assert np.isnan(metrics[2]["lesion_recall"])
@@ -79,7 +79,15 @@ def test_the_groups_together_are_all():
     whole = compared(SIZES, (2.0, 1.0)).counts
     for strata in (Strata(), BY_VOXELS, Strata(by="size", bounds=(2, 5))):
         entries = groups(SIZES, strata, (2.0, 1.0))
-        for count in ("lesions", "found", "components", "right", "missed_volume", "invented_volume", "lesion_dice"):
+        for count in (
+            "lesions",
+            "true_positive_lesions",
+            "components",
+            "true_positive_components",
+            "missed_volume",
+            "false_positive_volume",
+            "lesion_dice",
+        ):
             assert sum(column(entries, count)) == pytest.approx(whole[count]), count
 
 
@@ -127,7 +135,7 @@ def test_images_are_grouped_by_their_lesions_together():
     assert [entry["counts"]["cases"] for entry in entries] == [2, 2, 1]
     assert [entry["counts"]["lesions"] for entry in entries] == [2, 4, 2]
     # An image without a lesion is in none, so that what is invented there is counted nowhere.
-    assert sum(entry["counts"]["components"] - entry["counts"]["right"] for entry in entries) == 0
+    assert sum(entry["counts"]["components"] - entry["counts"]["true_positive_components"] for entry in entries) == 0
     assert [entry["metrics"]["DSC"] for entry in entries] == [
         pytest.approx(2 * 2 / (2 * 2 + 1)),
         pytest.approx(2 * 4 / (2 * 4 + 3)),

@@ -73,13 +73,6 @@ class Browser:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    def becomes_true(self, expression: str, seconds: float = 10) -> bool:
-        """Whether an expression is true soon: some events come after the call that causes them."""
-        end = time.monotonic() + seconds
-        while not (true := self.value(expression)) and time.monotonic() < end:
-            time.sleep(0.02)
-        return true
-
     def click(self, selector: str) -> None:
         place = f"document.querySelector({json.dumps(selector)})"
         self.value(f"{place}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
@@ -91,8 +84,8 @@ class Browser:
     def press(self, key: str, code: int) -> None:
         for kind in ("keyDown", "keyUp"):
             stroke = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code}
-            if key == "Enter":
-                stroke["text"] = "\r"
+            if kind == "keyDown" and key == " ":
+                stroke["text"] = " "
             self.call("Input.dispatchKeyEvent", stroke)
 
     def screenshot(self, file: Path, whole: bool = False) -> None:

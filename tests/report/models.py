@@ -8,7 +8,7 @@ import numpy as np
 from nnunetv2_mamba.evaluation.folder import CaseFiles, Settings, evaluate_files
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.targets import Target
-from nnunetv2_mamba.report import Source
+from nnunetv2_mamba.report import ReportedModel
 
 TARGETS = (Target("lesion", (1,)), Target("vessel", (2,)))
 SIDE = 40
@@ -49,7 +49,7 @@ def random_lesions(rng: np.random.Generator, number: int) -> list[tuple[int, int
 def model(
     folder: Path,
     name: str,
-    found: float,
+    recall: float,
     cases: Sequence[str] = tuple(f"case_{number:02d}" for number in range(12)),
     *,
     protocol: Protocol | None = None,
@@ -58,18 +58,18 @@ def model(
     seed: int = 0,
     cost: dict | None = None,
     targets: Sequence[Target] = TARGETS[:1],
-) -> Source:
-    """A model that finds a share of the lesions, and invents one in some cases; every sixth case is free of lesions.
+) -> ReportedModel:
+    """A model that finds a share of the lesions, with a false positive in some cases; every sixth case has no lesion.
 
     Args:
         folder: for all files; references and images in it are equal for equal cases.
         name: of the model.
-        found: share of the lesions that it finds, on average.
+        recall: share of the lesions that it finds, on average.
         cases: names of its cases.
         protocol: the rules.
         sensitivity: other rules.
         images: whether there are images.
-        seed: of what it finds.
+        seed: of the lesions that it finds.
         cost: of its training.
         targets: what is evaluated.
     """
@@ -80,14 +80,14 @@ def model(
     for place, case in enumerate(cases):
         drawing = np.random.default_rng(sum(map(ord, case)))
         lesions = [] if place % 6 == 5 else random_lesions(drawing, 6)
-        kept = [lesion for lesion in lesions if chance.random() < found]
-        invented = [(38, 38, 2, 1)] if place % 3 == 0 else []
+        kept = [lesion for lesion in lesions if chance.random() < recall]
+        false_positives = [(38, 38, 2, 1)] if place % 3 == 0 else []
         reference, prediction = folder / f"reference_{place}.npy", folder / f"{name.encode().hex()[:40]}_{place}.npy"
         np.save(reference, squares([*lesions, (37, 1, 3, 2)]))
-        np.save(prediction, squares([*kept, *invented, (37, 2, 3, 2)]))
+        np.save(prediction, squares([*kept, *false_positives, (37, 2, 3, 2)]))
         if images and "/" not in case:
             np.save(folder / "images" / f"{case}_0000.npy", drawing.normal(100, 20, (1, 1, SIDE, SIDE)))
         files.append(CaseFiles(case, reference, prediction))
     settings = Settings(ArrayReader(), targets, protocol or Protocol(), sensitivity=sensitivity)
     evaluation = evaluate_files(files, settings, about={"image_folder": str(folder / "images")})
-    return Source(name, evaluation.summary, evaluation.lesions, ArrayReader(), cost=cost)
+    return ReportedModel(name, evaluation.summary, evaluation.lesions, ArrayReader(), cost=cost)

@@ -14,7 +14,7 @@ from tests.report.models import TARGETS, model
 
 COST = {"parameters": 31_000_000, "epoch_seconds": 9.5, "peak_memory_bytes": 2**33, "device": "cuda: A Very Long Name"}
 PHONE = {"width": 390, "height": 844}
-SHOWN = ".of-target:not([hidden]) button.enlarge"
+SHOWN = ".of-target:not([hidden]) .overlay"
 
 pytestmark = pytest.mark.skipif(executable() is None, reason="no Chromium or Chrome is installed")
 
@@ -56,7 +56,7 @@ def _nothing_goes_wrong_and_nothing_is_fetched(browser):
 def overflowing(browser):
     """Elements that reach beyond the page although nothing around them scrolls."""
     return browser.value(
-        "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, .store, dialog, .targets, pre, svg')"
+        "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, .store, .targets, svg')"
         " && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120))"
     )
 
@@ -81,56 +81,34 @@ def test_heads_of_tables_are_not_taller_than_a_few_rows(browser, page):
     assert max(heights) < 101
 
 
-def test_a_wide_page_needs_no_scrolling_and_its_plots_fill_it(browser, page):
+def test_a_wide_page_needs_no_scrolling(browser, page):
     browser.open(page)
-    wide = "[...document.querySelectorAll('#models .scroll, #sizes .scroll, #cases .split .scroll')]"
+    wide = "[...document.querySelectorAll('#models .scroll, #sizes .scroll, #pairs .scroll')]"
     folded = "e.closest('details:not([open])')"
     assert browser.value(f"{wide}.filter(e => !{folded} && e.scrollWidth > e.clientWidth + 1).length") == 0
-    share = "e.getBoundingClientRect().width / e.closest('section').clientWidth"
-    shares = browser.value(f"[...document.querySelectorAll('.plot > svg')].map(e => {share})")
-    assert min(share for share in shares if share) > 0.5
 
 
-def test_a_click_enlarges_a_picture_and_escape_closes_it(browser, page):
-    browser.open(page, **PHONE)
-    small = browser.value(f"document.querySelector('{SHOWN}').getBoundingClientRect().width")
-    browser.click(SHOWN)
-    assert browser.value("document.getElementById('enlarged').open")
-    large, height = browser.value(
-        "(b => [b.width, b.height])(document.querySelector('#enlarged-stage svg').getBoundingClientRect())"
-    )
-    assert large > 1.5 * small
-    assert height < 844
-    assert browser.value("document.getElementById('enlarged-title').textContent").startswith("case_")
-    browser.press("Escape", 27)
-    assert not browser.value("document.getElementById('enlarged').open")
-    assert browser.becomes_true(f"document.activeElement === document.querySelector('{SHOWN}')")
-
-
-def test_keys_are_enough(browser, page):
+@pytest.mark.parametrize("how", ["click", "key"])
+def test_a_picture_becomes_large_and_small_again(browser, page, how):
     browser.open(page)
-    browser.value(f"document.querySelector('{SHOWN}').focus()")
-    browser.press("Enter", 13)
-    first = browser.value("document.getElementById('enlarged-title').textContent")
-    browser.press("ArrowRight", 39)
-    assert browser.value("document.getElementById('enlarged-title').textContent") != first
-    browser.press("ArrowLeft", 37)
-    assert browser.value("document.getElementById('enlarged-title').textContent") == first
-    browser.press("ArrowRight", 39)
-    browser.press("Escape", 27)
-    assert not browser.value("document.getElementById('enlarged').open")
-    assert browser.becomes_true(f"document.activeElement === document.querySelectorAll('{SHOWN}')[1]")
+    width = f"document.querySelector('{SHOWN}').getBoundingClientRect().width"
+    widths = [browser.value(width)]
+    for _ in range(2):
+        if how == "click":
+            browser.click(f"{SHOWN} svg")
+        else:
+            browser.value(f"document.querySelector('{SHOWN} input').focus({{preventScroll: true}})")
+            browser.press(" ", 32)
+        widths.append(browser.value(width))
+    assert widths[1] > 2 * widths[0]
+    assert widths[2] == widths[0]
 
 
-def test_outlines_can_be_switched_off(browser, page):
+def test_plots_are_shown(browser, page):
     browser.open(page)
-    browser.click(SHOWN)
-    visible = "document.querySelectorAll('#enlarged-stage .found').length && " + (
-        "getComputedStyle(document.querySelector('#enlarged-stage .found')).display"
-    )
-    assert browser.value(visible) == "inline"
-    browser.click("#enlarged input[data-kind=found]")
-    assert browser.value(visible) == "none"
+    shown = "[...document.querySelectorAll('img.plot')].filter(e => e.offsetParent)"
+    assert browser.value(f"{shown}.length") >= 4
+    assert browser.value(f"{shown}.every(e => e.complete && e.naturalWidth > 100 && e.clientWidth > 300)")
 
 
 def test_one_target_is_shown_at_a_time_and_all_in_print(browser, page):
@@ -141,14 +119,6 @@ def test_one_target_is_shown_at_a_time_and_all_in_print(browser, page):
     assert browser.value(visible) == [False, True]
     browser.call("Emulation.setEmulatedMedia", {"media": "print"})
     assert browser.value(visible) == [True, True]
-
-
-def test_a_dot_leads_to_its_case_in_the_table(browser, page):
-    browser.open(page)
-    browser.click("#cases .plot a use")
-    row = "document.querySelector('tr.chosen')"
-    assert browser.value(f"{row}.closest('details').open")
-    assert browser.value(f"{row}.querySelector('th').textContent").startswith("case_")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -5,15 +5,15 @@ import math
 import numpy as np
 
 from nnunetv2_mamba.report.choice import choose
-from nnunetv2_mamba.report.source import Cases
+from nnunetv2_mamba.report.reported_model import Cases
 
 
-def cases(dice, invented=None, lesions=None, names=None):
+def cases(dice, false_positives=None, lesions=None, names=None):
     number = len(dice)
     counts = {
         "lesions": np.array(lesions or [1] * number, dtype=float),
-        "components": np.array(invented or [0] * number, dtype=float),
-        "right": np.zeros(number),
+        "components": np.array(false_positives or [0] * number, dtype=float),
+        "true_positive_components": np.zeros(number),
     }
     return Cases(tuple(names or "abcdefgh"[:number]), counts, {"DSC": np.array(dice, dtype=float)})
 
@@ -22,21 +22,21 @@ def shown(choices):
     return {choice.case: choice.reasons for choice in choices}
 
 
-def test_best_median_worst_and_most_invented():
-    model = cases([0.5, 0.9, 0.1, 0.7, 0.6], invented=[0, 0, 0, 5, 1])
+def test_best_median_worst_and_most_false_positives():
+    model = cases([0.5, 0.9, 0.1, 0.7, 0.6], false_positives=[0, 0, 0, 5, 1])
     assert shown(choose([model], model.names)) == {
         "b": ("best Dice",),
         "e": ("median Dice",),
         "c": ("worst Dice",),
-        "d": ("most invented lesions",),
+        "d": ("most false positives",),
     }
 
 
-def test_cases_without_lesions_are_shown_for_inventions_only():
-    model = cases([math.nan, 0.0, 0.4], lesions=[0, 0, 1], invented=[0, 3, 0])
+def test_cases_without_lesions_are_shown_for_false_positives_only():
+    model = cases([math.nan, 0.0, 0.4], lesions=[0, 0, 1], false_positives=[0, 3, 0])
     assert shown(choose([model], model.names)) == {
         "c": ("best Dice", "median Dice", "worst Dice"),
-        "b": ("most invented lesions",),
+        "b": ("most false positives",),
     }
 
 
@@ -50,7 +50,7 @@ def test_models_are_shown_on_the_same_cases_and_where_they_differ_most():
     first, second = cases([0.9, 0.2, 0.8, 0.5]), cases([0.9, 0.2, 0.1, 0.5])
     choices = {choice.case: choice for choice in choose([first, second], first.names)}
     assert choices["c"].reasons[-1] == "the models differ most in Dice"
-    assert choices["a"].reasons == ("best Dice by the mean of the models",)
+    assert choices["a"].reasons == ("best mean Dice",)
     assert all(choice.models == (0, 1) for choice in choices.values())
 
 

@@ -68,14 +68,14 @@ def test_anyones_predictions_get_a_report(folder, run):
 
 
 def test_what_is_known_is_not_evaluated_again(folder, run, monkeypatch):
-    assert run("one", "-ref", "labels").startswith("one: evaluating, nothing is known of it yet\n")
+    assert run("one", "-ref", "labels").startswith("one: evaluating, there is no earlier evaluation\n")
     monkeypatch.setattr(report, "evaluate", lambda *_, **__: pytest.fail("evaluated again"))
     assert run("one") == f"{folder / 'page' / 'report.html'}\n"
 
 
 @pytest.mark.parametrize(
     ("words", "reason"),
-    [(["--protocol", "iou50"], "by the protocol default"), (["--sensitivity"], "other protocols are wanted")],
+    [(["--protocol", "iou50"], "have the protocol default"), (["--sensitivity"], "no results for other protocols")],
 )
 def test_what_is_wanted_and_not_known_is_evaluated(folder, run, words, reason):
     run("one", "-ref", "labels")
@@ -89,25 +89,25 @@ def test_changed_files_are_evaluated_again_whatever_their_time(folder, run, wher
     time = changed.stat().st_mtime
     save(np.zeros((16, 16), dtype=np.uint8), changed)
     os.utime(changed, (time - 9, time - 9))
-    assert "the files of eye0_0 are not those of earlier results" in run("one")
+    assert "the files of eye0_0 have changed" in run("one")
     assert "evaluating" not in run("one")
 
 
 def test_another_reference_is_no_reason_to_show_old_numbers(folder, run):
     run("one", "-ref", "labels")
     (folder / "two" / "dataset.json").rename(folder / "dataset.json")
-    assert "the files of eye0_0 are not those of earlier results" in run("one", "-ref", "two")
+    assert "the files of eye0_0 have changed" in run("one", "-ref", "two")
 
 
 def test_other_labels_or_cases_are_evaluated_again(folder, run):
     run("one", "-ref", "labels")
     for name in ("labels", "one"):
         save(np.zeros((16, 16), dtype=np.uint8), folder / name / "eye9_0.png")
-    assert "its cases are not those" in run("one")
+    assert "its cases differ" in run("one")
     (folder / "other.json").write_text(
         json.dumps(DATASET | {"labels": {"background": 0, "lesion": 2, "nerve": 1}}), encoding="utf-8"
     )
-    assert "its labels are not those" in run("one", "-djfile", "other.json")
+    assert "its labels differ" in run("one", "-djfile", "other.json")
 
 
 def test_a_prediction_that_has_gone_is_missed(folder, run):
@@ -216,10 +216,10 @@ def test_a_trained_model_is_its_validated_folds_and_has_a_cost(folder, run, monk
         (["one"], "name their folder with -ref"),
         (["one", "one", "-ref", "labels"], "was given twice"),
         (["nowhere", "-ref", "labels"], "nowhere is not a folder"),
-        (["one", "-ref", "labels", "--patient", "("], "is no regular expression"),
+        (["one", "-ref", "labels", "--patient", "("], "is not a regular expression"),
         (["one", "-ref", "labels", "--patient", "^hand"], "does not match the case eye"),
         (["one", "-ref", "labels", "--patient", "^eye|(hand)"], "does not match the case eye"),
-        (["one", "-ref", "labels", "--patient", "^eye.*"], "tells all cases apart, of which there are 6"),
+        (["one", "-ref", "labels", "--patient", "^eye.*"], "gives each of the 6 cases a patient of its own"),
         (["one", "-ref", "labels", "--protocol", "mine"], "neither a JSON file nor one of the protocols"),
     ],
 )

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from nnunetv2_mamba.report.page import Report
+from nnunetv2_mamba.report.page import ReportPage
 from tests.report.models import model
 
 
@@ -26,7 +26,7 @@ def good(tmp_path_factory):
 )
 def test_what_cannot_be_compared_is_refused(good, change, words):
     with pytest.raises(ValueError, match=f"their {words} differ"):
-        Report([good, replace(good, name="other", summary=good.summary | change)])
+        ReportPage([good, replace(good, name="other", summary=good.summary | change)])
 
 
 def test_models_with_other_references_of_a_case_are_refused(good):
@@ -36,12 +36,12 @@ def test_models_with_other_references_of_a_case_are_refused(good):
     models = [replace(good, name=str(place), summary=each) for place, each in enumerate((first, second))]
     # The case is one that the second and the third have, and not the first.
     with pytest.raises(ValueError, match=r"^1 and Good cannot .* their references of the case case_11 differ"):
-        Report([*models, replace(good, name="Good")])
+        ReportPage([*models, replace(good, name="Good")])
     for case in second["cases"]:
         del case["stamp"]
-    Report([*models, good])
+    ReportPage([*models, good])
 
 
 def test_nothing_is_refused():
     with pytest.raises(ValueError, match="nothing to report"):
-        Report([])
+        ReportPage([])

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from nnunetv2_mamba.evaluation.folder import CaseFiles, Settings, evaluate_files
-from nnunetv2_mamba.report import Source
-from nnunetv2_mamba.report.choice import LESIONS, Choice
+from nnunetv2_mamba.report import ReportedModel
+from nnunetv2_mamba.report.choice import Choice
 from nnunetv2_mamba.report.outlines import DRAWN
 from nnunetv2_mamba.report.overlays import view
 from nnunetv2_mamba.report.pictures import MAX_SIDE, Pictures, data_uri, grey_levels
@@ -20,8 +20,14 @@ def pixels(uri):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
 
 
+def box(path):
+    """Left, right, top and bottom of the data of an SVG path."""
+    x, y = ([float(point.split(",")[axis]) for point in path.strip("MZ").split("L")] for axis in (0, 1))
+    return min(x), max(x), min(y), max(y)
+
+
 def volume(tmp_path, image=None):
-    """A lesion of 8 voxels in slice 2 that is found, one of 2 voxels in slice 5 that is missed."""
+    """A lesion of 8 voxels in slice 2, a true positive, and one of 2 voxels in slice 5, missed."""
     reference = np.zeros((6, 8, 10), dtype=np.uint8)
     reference[0:2, 2, 0:4], reference[4, 5, 6:8] = 1, 1
     prediction = np.where(np.arange(8)[:, None] == 2, reference, 0).astype(np.uint8)
@@ -31,44 +37,49 @@ def volume(tmp_path, image=None):
         np.save(tmp_path / "a_0000.npy", image)
     files = [CaseFiles("a", tmp_path / "r.npy", tmp_path / "p.npy")]
     evaluation = evaluate_files(files, Settings(VolumeReader(), TARGETS))
-    return Source("model", evaluation.summary, evaluation.lesions, VolumeReader(), images=tmp_path)
+    return ReportedModel("model", evaluation.summary, evaluation.lesions, VolumeReader(), images=tmp_path)
 
 
-@pytest.mark.parametrize(("kinds", "index", "words"), [(LESIONS, 2, "lesion"), (("missed", "invented"), 5, "missed")])
-def test_a_volume_is_cut_across_its_thick_slices_where_there_is_most_to_see(tmp_path, kinds, index, words):
+def test_a_volume_is_cut_across_its_thick_slices_where_most_is_wrong(tmp_path):
     image = np.arange(8)[None, None, :, None] * np.ones((1, 6, 8, 10))
     pictures = Pictures()
-    shown = view(Choice("a", ("worst",), (0,), kinds), [volume(tmp_path, image)], TARGETS[0], pictures)
-    assert f"slice {index + 1} of 8, the one with most {words}" in shown.slice
+    shown = view(Choice("a", ("worst",), (0,)), [volume(tmp_path, image)], TARGETS[0], pictures)
+    assert shown.slice == "slice 6 of 8; numbers are of the whole volume"
     (overlay,) = shown.overlays
     # Rows are 1 mm apart, columns 2 mm.
     assert (overlay.width, overlay.height) == (20, 6)
-    assert overlay.number == {"found": 1, "missed": 1, "right": 1, "invented": 0}
-    assert bool(overlay.outlines["found"]) == (index == 2)
-    assert not any(overlay.marks.values())
-    assert overlay.not_drawn == ""
-    assert bool(overlay.outlines["missed"]) == (index == 5)
+    assert overlay.number == {"true_positive": 1, "missed": 1, "predicted": 1, "false_positive": 0}
+    assert [kind for kind, path in overlay.outlines.items() if path] == ["missed"]
+    assert box(overlay.outlines["missed"]) == (12, 16, 4, 5)
     low, high = grey_levels(image)
-    assert pixels(pictures.all[0].uri)[0, 0] == pytest.approx(255 * (index - low) / (high - low), abs=1)
+    assert pixels(pictures.all[0].uri)[0, 0] == pytest.approx(255 * (5 - low) / (high - low), abs=1)
+
+
+def test_a_volume_without_mistakes_is_cut_through_its_lesions(tmp_path):
+    source = volume(tmp_path)
+    np.save(tmp_path / "p.npy", np.load(tmp_path / "r.npy"))
+    shown = view(Choice("a", (), (0,)), [source], TARGETS[0], Pictures())
+    assert shown.slice.startswith("slice 3 of 8")
+    assert shown.overlays[0].outlines["true_positive"] == shown.overlays[0].outlines["predicted"] != ""
 
 
 def test_two_models_share_an_image(tmp_path):
     sources = [model(tmp_path, "one", 0.8), model(tmp_path, "two", 0.4, seed=1)]
     pictures = Pictures()
-    shown = view(Choice("case_00", ("best",), (0, 1), LESIONS), sources, TARGETS[0], pictures)
+    shown = view(Choice("case_00", ("best",), (0, 1)), sources, TARGETS[0], pictures)
     assert [overlay.picture for overlay in shown.overlays] == [0, 0]
     assert len(pictures.all) == 1
     assert shown.remark == shown.slice == ""
 
 
 def test_without_an_image_the_background_is_grey_and_a_sentence_says_why(tmp_path):
-    shown = view(Choice("case_00", (), (0,), ()), [model(tmp_path, "m", 0.8, images=False)], TARGETS[0], Pictures())
+    shown = view(Choice("case_00", (), (0,)), [model(tmp_path, "m", 0.8, images=False)], TARGETS[0], Pictures())
     assert shown.overlays[0].picture is None
     assert "no image was found" in shown.remark
 
 
 def test_an_image_of_another_shape_is_not_shown(tmp_path):
-    shown = view(Choice("a", (), (0,), ()), [volume(tmp_path, np.zeros((1, 6, 8, 9)))], TARGETS[0], Pictures())
+    shown = view(Choice("a", (), (0,)), [volume(tmp_path, np.zeros((1, 6, 8, 9)))], TARGETS[0], Pictures())
     assert shown.overlays[0].picture is None
     assert "(6, 8, 9)" in shown.remark
 
@@ -76,7 +87,7 @@ def test_an_image_of_another_shape_is_not_shown(tmp_path):
 def test_an_image_that_cannot_be_read_is_not_shown(tmp_path):
     source = volume(tmp_path)
     (tmp_path / "a_0000.npy").write_text("no array", encoding="utf-8")
-    assert "cannot be read" in view(Choice("a", (), (0,), ()), [source], TARGETS[0], Pictures()).remark
+    assert "cannot be read" in view(Choice("a", (), (0,)), [source], TARGETS[0], Pictures()).remark
 
 
 def test_names_with_characters_of_patterns_find_their_own_image(tmp_path):
@@ -115,9 +126,9 @@ def test_a_missing_prediction_is_drawn_as_empty(tmp_path):
     evaluation = evaluate_files(
         [CaseFiles("a", tmp_path / "r.npy", None)], Settings(ArrayReader(), TARGETS), allow_missing=True
     )
-    source = Source("model", evaluation.summary, evaluation.lesions, ArrayReader())
-    (overlay,) = view(Choice("a", (), (0,), ()), [source], TARGETS[0], Pictures()).overlays
-    assert overlay.number == {"found": 0, "missed": 1, "right": 0, "invented": 0}
+    source = ReportedModel("model", evaluation.summary, evaluation.lesions, ArrayReader())
+    (overlay,) = view(Choice("a", (), (0,)), [source], TARGETS[0], Pictures()).overlays
+    assert overlay.number == {"true_positive": 0, "missed": 1, "predicted": 0, "false_positive": 0}
 
 
 def overlay_of(reference, prediction, folder):
@@ -126,8 +137,8 @@ def overlay_of(reference, prediction, folder):
     np.save(folder / "p.npy", prediction)
     files = [CaseFiles("a", folder / "r.npy", folder / "p.npy")]
     evaluation = evaluate_files(files, Settings(ArrayReader(), TARGETS))
-    source = Source("model", evaluation.summary, evaluation.lesions, ArrayReader())
-    (overlay,) = view(Choice("a", (), (0,), ()), [source], TARGETS[0], Pictures()).overlays
+    source = ReportedModel("model", evaluation.summary, evaluation.lesions, ArrayReader())
+    (overlay,) = view(Choice("a", (), (0,)), [source], TARGETS[0], Pictures()).overlays
     return overlay
 
 
@@ -138,17 +149,12 @@ def test_every_voxel_is_outlined_by_its_status(tmp_path):
     for row, column in ((2, 3), (2, 4), (5, 15)):
         prediction[0, row, column] = 1
     overlay = overlay_of(reference, prediction, tmp_path)
-    boxes = {}
-    for kind, path in overlay.outlines.items():
-        x, y = ([float(point.split(",")[axis]) for point in path.strip("MZ").split("L")] for axis in (0, 1))
-        boxes[kind] = min(x), max(x), min(y), max(y)
-    assert boxes == {
-        "found": (2, 4, 2, 3),
+    assert {kind: box(path) for kind, path in overlay.outlines.items()} == {
+        "true_positive": (2, 4, 2, 3),
         "predicted": (3, 5, 2, 3),
         "missed": (7, 8, 7, 8),
-        "invented": (15, 16, 5, 6),
+        "false_positive": (15, 16, 5, 6),
     }
-    assert [kind for kind, path in overlay.marks.items() if path] == ["missed", "invented"]
 
 
 def test_of_a_noisy_case_the_largest_parts_are_drawn_and_the_others_counted(tmp_path):
@@ -157,10 +163,9 @@ def test_of_a_noisy_case_the_largest_parts_are_drawn_and_the_others_counted(tmp_
     prediction[0, 50:59, 50:59] = 0
     prediction[0, 51:57, 51:57] = 1
     overlay = overlay_of(reference, prediction, tmp_path)
-    assert overlay.outlines["invented"].count("M") == DRAWN
-    assert "L51,51" in overlay.outlines["invented"].replace("M", "L")
-    # An arrow is three lines; the largest needs none.
-    assert overlay.marks["invented"].count("M") == 3 * (DRAWN - 1)
-    left = overlay.number["invented"] - DRAWN
+    path = overlay.outlines["false_positive"]
+    assert path.count("M") == DRAWN
+    assert "L51,51" in path.replace("M", "L")
+    left = overlay.number["false_positive"] - DRAWN
     assert left > 100
-    assert overlay.not_drawn == f"only the {DRAWN} largest of a kind are drawn, {left} invented are not"
+    assert overlay.not_drawn == f"only the {DRAWN} largest of a kind are drawn; not drawn: {left} false positive"

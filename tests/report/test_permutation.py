@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from nnunetv2_mamba.evaluation.metrics import ratio
+from nnunetv2_mamba.evaluation.metric import ratio
 from nnunetv2_mamba.report.permutation import EVERY_WAY_UP_TO, RANDOM_WAYS, Exchanges
 
 ALPHA = 0.05

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
+from nnunetv2_mamba.report.reported_model import Lesions
 from nnunetv2_mamba.report.sizes import LESIONS_PER_BIN, bounds_for, recall_by_size, sizes_of_each_lesion
-from nnunetv2_mamba.report.source import Lesions
 from nnunetv2_mamba.report.statistics import Resampling
 
 
-def lesions(cases, sizes, found):
+def lesions(cases, sizes, true_positive):
     sizes = np.array(sizes, dtype=float)
-    return Lesions(np.array(cases, dtype=object), sizes, sizes, np.array(found, dtype=bool))
+    return Lesions(np.array(cases, dtype=object), sizes, sizes, np.array(true_positive, dtype=bool))
 
 
 def test_bins_hold_about_equally_many_lesions():
@@ -30,17 +30,17 @@ def test_few_lesions_are_one_bin(number):
 
 def test_no_lesions_have_no_bins():
     assert bounds_for(np.array([])).tolist() == []
-    assert recall_by_size(lesions([], [], []), np.array([]), ["a"], Resampling(["a"], draws=5)) == []
+    assert recall_by_size(lesions([], [], []), np.array([]), cases=["a"], resampling=Resampling(["a"], draws=5)) == []
 
 
 def test_recall_of_each_bin_by_hand():
     cases = [f"case_{number}" for number in range(6)]
     # Each case has a lesion of 2, which is found in every other case, and one of 8, always found.
     both = lesions(cases * 2, [2] * 6 + [8] * 6, [1, 0, 1, 0, 1, 0] + [1] * 6)
-    small, large = recall_by_size(both, np.array([4.0, 8.0]), cases, Resampling(cases))
-    assert (small.low, small.high, small.lesions, small.found, small.recall.value) == (2, 2, 6, 3, 0.5)
+    small, large = recall_by_size(both, np.array([4.0, 8.0]), cases=cases, resampling=Resampling(cases))
+    assert (small.low, small.high, small.lesions, small.recall.value) == (2, 2, 6, 0.5)
     assert small.recall.low < 0.5 < small.recall.high
-    assert (large.lesions, large.found, large.recall.value) == (6, 6, 1.0)
+    assert (large.lesions, large.recall.value) == (6, 1.0)
     assert not large.recall.has_interval
 
 

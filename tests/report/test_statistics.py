@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nnunetv2_mamba.evaluation.metrics import ratio
+from nnunetv2_mamba.evaluation.metric import ratio
 from nnunetv2_mamba.report.statistics import MIN_CASES, Resampling, holm, signed_rank
 
 

@@ -10,8 +10,8 @@ from nnunetv2_mamba.evaluation.folder import CaseFiles, Settings, evaluate_files
 from nnunetv2_mamba.evaluation.metrics import pooled
 from nnunetv2_mamba.evaluation.protocol import Protocol, Strata
 from nnunetv2_mamba.evaluation.results import read_evaluation
-from nnunetv2_mamba.report.scores import Result, Scores
-from nnunetv2_mamba.report.source import Source
+from nnunetv2_mamba.report.reported_model import ReportedModel
+from nnunetv2_mamba.report.scores import ModelResult, ModelScores
 from nnunetv2_mamba.report.statistics import Resampling
 from nnunetv2_mamba.report.strata import strata_table
 from tests.report.models import TARGETS, ArrayReader, squares
@@ -36,11 +36,18 @@ def table(tmp_path):
         protocol = Protocol(strata=strata)
         evaluate_files(files, Settings(OddSpacing(), TARGETS[:1], protocol)).write(tmp_path)
         evaluation = read_evaluation(tmp_path)
-        source = Source("model", evaluation.summary, evaluation.lesions)
+        source = ReportedModel("model", evaluation.summary, evaluation.lesions)
         cases = source.cases("lesion")
         resampling = Resampling(cases.names, draws=100)
-        scores = Scores(cases, resampling, partial(pooled, protocol=protocol))
-        result = Result(0, "model", source.summary["targets"]["lesion"], scores, resampling, source.lesions("lesion"))
+        scores = ModelScores(cases, resampling, partial(pooled, protocol=protocol))
+        result = ModelResult(
+            place=0,
+            name="model",
+            entry=source.summary["targets"]["lesion"],
+            scores=scores,
+            resampling=resampling,
+            lesions=source.lesions("lesion"),
+        )
         return strata_table([result], source.summary["protocol"], source.size_unit)
 
     return table

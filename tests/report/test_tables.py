@@ -1,4 +1,4 @@
-"""Values of different cases are not compared, and protocols that leave nothing to count are named."""
+"""Values of different cases are not compared; metrics that are not defined move nothing."""
 
 import json
 import math
@@ -8,10 +8,11 @@ from functools import partial
 import pytest
 
 from nnunetv2_mamba.evaluation.metrics import METRICS, pooled
+from nnunetv2_mamba.evaluation.presets import PRESETS
 from nnunetv2_mamba.evaluation.protocol import Protocol
-from nnunetv2_mamba.report.metric_tables import DIFFERENT_CASES, cost_table, overview
-from nnunetv2_mamba.report.scores import Result, Scores
-from nnunetv2_mamba.report.sensitivity import empty_protocols, flips, sensitivity_table
+from nnunetv2_mamba.report.metric_tables import DIFFERENT_CASES, cost_table, overview, protocol_table
+from nnunetv2_mamba.report.scores import ModelResult, ModelScores
+from nnunetv2_mamba.report.sensitivity import order_changes, sensitivity_table
 from nnunetv2_mamba.report.statistics import Resampling
 from nnunetv2_mamba.report.wording import DASH
 from tests.report.models import model
@@ -31,9 +32,18 @@ def row_of_dice(*sources):
     for place, source in enumerate(sources):
         cases = source.cases("lesion")
         resampling = Resampling(cases.names, draws=50)
-        scores = Scores(cases, resampling, partial(pooled, protocol=Protocol()))
+        scores = ModelScores(cases, resampling, partial(pooled, protocol=Protocol()))
         entry = source.summary["targets"]["lesion"]
-        results.append(Result(place, source.name, entry, scores, resampling, source.lesions("lesion")))
+        results.append(
+            ModelResult(
+                place=place,
+                name=source.name,
+                entry=entry,
+                scores=scores,
+                resampling=resampling,
+                lesions=source.lesions("lesion"),
+            )
+        )
     table = overview(results, DESCRIPTIONS)
     heads = [column.label.split("\u00a0")[0] for column in table.columns]
     return [(row[heads.index("lesion recall")], row[heads.index("Dice")]) for row in table.rows], table.notes
@@ -86,20 +96,28 @@ def values(recall):
     return {"lesion_recall": recall, "lesion_precision": 0.5, "lesion_f1": 0.5}
 
 
-def test_a_protocol_that_leaves_nothing_to_count_is_named_and_moves_nothing():
-    rows = [("default", [values(0.5), values(0.6)]), ("large, or none", [values(math.nan), values(math.nan)])]
-    table = sensitivity_table(rows, ["a", "b"], DESCRIPTIONS)
+def test_a_protocol_under_which_a_metric_is_not_defined_is_in_no_range():
+    rows = [("default", [values(0.5), values(0.6)]), ("large", [values(math.nan), values(math.nan)])]
+    table = sensitivity_table(rows, ["a", "b"])
     assert [cell.text for cell in table.rows[-1][1:]] == [DASH, DASH, "0.000", "0.000", "0.000", "0.000"]
-    assert empty_protocols(rows, ["a", "b"], DESCRIPTIONS) == (
-        "Nothing was left to count for lesion recall under “large, or none”: ranges and orders are of the others."
-    )
+    assert "not defined under this protocol" in table.notes[0]
     rows.append(("third", [values(0.7), values(0.1)]))
-    table = sensitivity_table(rows, ["a", "b"], DESCRIPTIONS)
+    table = sensitivity_table(rows, ["a", "b"])
     assert (table.rows[-1][1].text, table.rows[-1][1].note) == ("0.200", "of 2 protocols")
-    assert "behind under “third”" in flips(rows, ["a", "b"], DESCRIPTIONS)[0]
-    assert empty_protocols([rows[0]], ["a", "b"], DESCRIPTIONS) == ""
+    assert sensitivity_table(rows[:1], ["a", "b"]).notes == []
 
 
-def test_what_only_one_model_lacks_is_said_of_it():
-    rows = [("default", [values(0.5), values(math.nan)]), ("other", [values(0.5), values(math.nan)])]
-    assert "lesion recall of b under any protocol" in empty_protocols(rows, ["a", "b"], DESCRIPTIONS)
+def test_a_protocol_that_changes_the_order_of_models_is_named():
+    rows = [("default", [values(0.5), values(0.6)]), ("third", [values(0.7), values(0.1)])]
+    recall, precision, _ = order_changes(rows, ["a", "b"])
+    assert recall == "lesion recall: b is above a, but below under “third”."
+    assert precision == "lesion precision: no protocol changes the order of the models."
+    assert order_changes(rows, ["a"]) == []
+
+
+def test_every_field_of_a_protocol_has_a_row():
+    protocol = PRESETS["brats-met"].as_dict()
+    rows = {row[0].text: row[1].text for row in protocol_table(protocol).rows}
+    assert rows.keys() == protocol.keys() - {"name", "strata"} | {f"strata: {key}" for key in protocol["strata"]}
+    assert (rows["missed_distance"], rows["strata: bounds"]) == ("374", "0.3333; 0.6667")
+    assert "HD95 both_empty 0" in rows["empty_values"]

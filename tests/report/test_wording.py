@@ -1,11 +1,9 @@
-"""Numbers and rules in words."""
+"""Numbers in words."""
 
 import math
 
 import pytest
 
-from nnunetv2_mamba.evaluation.presets import PRESETS
-from nnunetv2_mamba.evaluation.protocol import Protocol, Strata
 from nnunetv2_mamba.report import wording
 
 
@@ -41,33 +39,3 @@ def test_shares_that_are_not_all_or_nothing_do_not_look_like_it(share, text):
 def test_lists_and_counts():
     assert [wording.listing(list("abc")[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
     assert (wording.count(1, "case"), wording.count(1200, "case")) == ("1 case", "1,200 cases")
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_has_words(name):
-    rules = wording.protocol_in_words(PRESETS[name].as_dict(), "mm", "mm³")
-    assert all("{" not in rule and rule[0].isupper() for rule in rules[:3])
-
-
-def test_rules_say_what_they_do():
-    protocol = Protocol(
-        connectivity="faces",
-        matching="iou",
-        iou_threshold=0.25,
-        dilation_mm=2.5,
-        min_lesion_size=3,
-        missed_distance=40,
-        strata=Strata(by="size", bounds=(10, 50)),
-        empty_values=(("DSC", "both_empty", 1.0),),
-    )
-    text = ". ".join(wording.protocol_in_words(protocol.as_dict(), "mm", "mm³"))
-    for words in (
-        "share a face belong",
-        "IoU of at least 0.25",
-        "2.5 mm",
-        "below 3 mm³",
-        "HD95 of 40 mm",
-        "both empty",
-    ):
-        assert words in text
-    assert "small (up to 10 mm³), medium (up to 50 mm³) and large (above 50 mm³)" in text

@@ -1,4 +1,4 @@
-"""What a report knows of a model: its evaluation, and where the pictures of its cases are."""
+"""An evaluated model as the report sees it: counts, metrics, lesions and files of its cases."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from nnunetv2_mamba.evaluation.parts import Part
 
 @dataclass(frozen=True)
 class Cases:
-    """What was counted and measured in each case, for one target.
+    """Counts and metrics of each case, for one target.
 
     Attributes:
         names: of the cases.
-        counts: numbers that add up over cases, each (cases,).
-        metrics: values of each metric (cases,), NaN where it is not defined.
+        counts: see `nnunetv2_mamba.evaluation.metric.COUNTS`, each (cases,).
+        metrics: each (cases,), NaN where it is not defined.
     """
 
     names: tuple[str, ...]
@@ -37,40 +37,39 @@ class Cases:
         )
 
     def metric(self, name: str) -> np.ndarray:
-        """Values (cases,) of a metric, NaN throughout where the evaluation does not have it."""
+        """Values (cases,) of a metric; NaN for all cases if the evaluation does not have it."""
         return self.metrics.get(name, np.full(len(self.names), math.nan))
 
 
 @dataclass(frozen=True)
 class Lesions:
-    """The lesions of all cases that are found or missed, for one target.
+    """The true positive and the missed lesions of all cases, for one target.
 
     Attributes:
-        cases: name of the case of each (lesions,).
-        sizes: in mm^2 or mm^3, or pixels or voxels where there are no mm (lesions,).
-        voxels: (lesions,).
-        found: whether it was found (lesions,).
+        cases: name of the case of each lesion (lesions,).
+        sizes: in mm^2 or mm^3, in images without mm in pixels or voxels (lesions,).
+        voxels: number of voxels (lesions,).
+        true_positive: bool (lesions,).
     """
 
     cases: np.ndarray
     sizes: np.ndarray
     voxels: np.ndarray
-    found: np.ndarray
+    true_positive: np.ndarray
 
 
 @dataclass(frozen=True)
-class Source:
-    """A trained model or a folder of predictions, evaluated.
+class ReportedModel:
+    """A trained model or a folder of predictions, with its evaluation.
 
     Attributes:
-        name: what the report calls it.
+        name: shown in the report.
         summary: content of ``lesion_summary.json``.
         parts: case, fold, target and part of every row of ``lesions.csv``.
-        reader: object of nnU-Net's that reads segmentations and images of the cases; None for a report without
-            pictures.
+        reader: nnU-Net's reader for segmentations and images of the cases; None for a report without pictures.
         ignore_label: value of the voxels that nobody has annotated.
-        images: folder of the images, ``CASE_0000.ending``; what is not in it is looked for in that of the summary.
-        cost: of the training, with the keys of ``cost.json``; None where it is not known.
+        images: folder of the images, ``CASE_0000.ending``; the image folder of the summary is searched next.
+        cost: of the training, with the keys of ``cost.json``; None where it is unknown.
     """
 
     name: str
@@ -99,7 +98,7 @@ class Source:
 
     @property
     def trained_on_cases(self) -> bool:
-        """Whether the model has learned from these very cases, as that of the fold ``all`` has."""
+        """Whether the model was trained on these cases, as the model of fold ``all`` is."""
         return bool(self.summary.get("trained_on_cases")) or "all" in self.folds
 
     @cached_property
@@ -108,29 +107,30 @@ class Source:
         return {entry["case"]: entry for entry in self.summary["cases"]}
 
     def cases(self, target: str) -> Cases:
-        """What was counted and measured in each case."""
+        """Counts and metrics of each case."""
         entries = [entry["targets"][target] for entry in self.summary["cases"]]
         names = tuple(entry["case"] for entry in self.summary["cases"])
-        return Cases(names, *(_columns([entry[part] for entry in entries]) for part in ("counts", "metrics")))
+        counts, metrics = (_columns([entry[part] for entry in entries]) for part in ("counts", "metrics"))
+        return Cases(names, counts, metrics)
 
     def lesions(self, target: str) -> Lesions:
-        """The lesions that are found or missed; those that the protocol ignores are left out."""
+        """The true positive and the missed lesions; ignored ones are left out."""
         mine = [
             (case, part)
             for case, _, name, part in self.parts
-            if name == target and part.kind == "lesion" and part.status in ("found", "missed")
+            if name == target and part.kind == "lesion" and part.status != "ignored"
         ]
         return Lesions(
-            np.array([case for case, _ in mine], dtype=object),
-            np.array([part.size for _, part in mine]),
-            np.array([part.voxels for _, part in mine]),
-            np.array([part.status == "found" for _, part in mine], dtype=bool),
+            cases=np.array([case for case, _ in mine], dtype=object),
+            sizes=np.array([part.size for _, part in mine]),
+            voxels=np.array([part.voxels for _, part in mine]),
+            true_positive=np.array([part.status == "true_positive" for _, part in mine], dtype=bool),
         )
 
     def image_file(self, case: str) -> Path | None:
-        """File of the first channel of a case; None where no folder is known or it has no such file."""
+        """File of the first channel of a case; None where there is no such file."""
         for folder in filter(None, (self.images, self.summary.get("image_folder"))):
-            # Not by a pattern, in which brackets of a case's name would have a meaning.
+            # Not by a glob pattern: brackets in the name of a case would have a meaning.
             files = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
             if found := next((file for file in files if file.name.startswith(f"{case}_0000.")), None):
                 return found
@@ -143,11 +143,11 @@ def _columns(entries: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
 
 
 def nan_for_null(value: float | None) -> float:
-    """A number of the summary, in which what is not defined is null."""
+    """A number of the summary, where null stands for not defined."""
     return math.nan if value is None else float(value)
 
 
-def common_cases(sources: Sequence[Source]) -> list[str]:
-    """Names of the cases that every source has, in the order of the first."""
-    others = [source.case_files.keys() for source in sources[1:]]
-    return [case for case in sources[0].case_files if all(case in other for other in others)]
+def common_cases(models: Sequence[ReportedModel]) -> list[str]:
+    """Names of the cases that every model has, in the order of the first."""
+    others = [model.case_files.keys() for model in models[1:]]
+    return [case for case in models[0].case_files if all(case in other for other in others)]
