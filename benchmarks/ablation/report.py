@@ -1,4 +1,4 @@
-"""From finished trainings to scores with intervals: ``benchmarks/results/ablation.json``, and what is made of it."""
+"""From finished trainings to scores with intervals: ``benchmarks/results/ablation.json``, its tables and figure."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,11 +10,12 @@ import numpy as np
 
 from benchmarks.ablation.data import DATASETS, AblationError, Budget
 from benchmarks.ablation.figure import draw
-from benchmarks.ablation.intervals import LEVEL, RESAMPLES, Bootstrap, ratios, size_limits, summary
+from benchmarks.ablation.intervals import RESAMPLES, ratios, resampled, size_limits, summary
 from benchmarks.ablation.markdown import update
 from benchmarks.ablation.rows import BASELINE, OPTIONAL, PARTS, ROWS, pairs
 from benchmarks.ablation.runs import Run, kept_budgets, results
 from benchmarks.machine import RESULTS
+from nnunetv2_mamba.report.statistics import LEVEL, Resampling
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -81,16 +82,16 @@ def _dataset(runs: Results, seeds: list[int], resamples: int) -> dict[str, Any]:
     lesions = {name: [size for case in reference.values() for size in case[name]["lesions"]] for name in classes}
     limits = {name: size_limits(sizes) for name, sizes in lesions.items()}
     # IDRiD_17_y0136_x1264 is a tile of the eye IDRiD_17; dsb_120 is an image by itself.
-    bootstrap = Bootstrap(["_".join(case.split("_")[:2]) for case in reference], resamples)
+    resampling = Resampling(["_".join(case.split("_")[:2]) for case in reference], resamples)
 
     def scores(row: str, mode: str = "as trained") -> dict[str, dict[str, np.ndarray]]:
-        return _scores([by_row[row, seed]["scores"][mode] for seed in seeds], limits, bootstrap)
+        return _scores([by_row[row, seed]["scores"][mode] for seed in seeds], limits, resampling)
 
     trained = {row: scores(row) for row in rows}
     return {
         "seeds": seeds,
         "images": len(reference),
-        "clusters": bootstrap.n_clusters,
+        "clusters": resampling.number,
         "failed": [
             {"row": run.row, "seed": run.seed, "reason": result["failed"]}
             for run, result in runs.items() if "failed" in result
@@ -115,14 +116,14 @@ def _dataset(runs: Results, seeds: list[int], resamples: int) -> dict[str, Any]:
 
 
 def _scores(
-    seeds: list[Mapping[str, Any]], limits: Mapping[str, list[float]], bootstrap: Bootstrap
+    seeds: list[Mapping[str, Any]], limits: Mapping[str, list[float]], resampling: Resampling
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Scores (seeds, 1 + resamples) by class and name of one row."""
+    """Scores (seeds, 1 + resamples) of one row, by class and name."""
     scores = {}
     for name, limit in limits.items():
         counts = [[ratios(case[name], limit) for case in cases.values()] for cases in seeds]
         scores[name] = {
-            score: bootstrap.scores(np.array([[case[score] for case in cases] for cases in counts], dtype=float))
+            score: resampled(np.array([[case[score] for case in cases] for cases in counts], dtype=float), resampling)
             for score in counts[0][0]
         }
     return scores
@@ -146,7 +147,7 @@ def _summaries(scores: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]
 
 
 def _costs(runs: list[Mapping[str, Any]]) -> dict[str, float]:
-    """Parameters of a row, and means over its seeds of what its training took."""
+    """Parameters of a row, and the means over its seeds of time and memory."""
     names = ("parameters", "train_cpu_seconds", "peak_memory_MiB")
     return {name: float(np.mean([run[name] for run in runs])) for name in names}
 
@@ -162,7 +163,7 @@ def _distinct(machines: Iterable[Mapping[str, Any]]) -> list[Any]:
 
 
 def _rounded(value: Any) -> Any:
-    """Numbers with as many digits as they deserve, so that the file stays readable."""
+    """Numbers with four digits, which keeps the file readable."""
     if isinstance(value, float):
         return float(f"{value:.4g}")
     if isinstance(value, dict):

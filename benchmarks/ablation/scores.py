@@ -1,60 +1,44 @@
-"""What a prediction is compared with its reference by: counts of pixels and of lesions, from which all scores follow.
+"""Counts of pixels and lesions of one class in one image, from which all scores follow.
 
 The rules are those of the default protocol. A lesion is a group of reference pixels of one class that touch at edges or
-corners. It counts as found when at least one predicted pixel of its class lies in it. A predicted group counts as right
-when it overlaps a lesion of its class.
+corners. It is a true positive if at least one predicted pixel of its class lies in it. A predicted group is a true
+positive if it overlaps a lesion of its class.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from nnunetv2_mamba.evaluation.case import Pair, compare_pair
-from nnunetv2_mamba.evaluation.protocol import Protocol
+from nnunetv2_mamba.evaluation.case import compare
+
+EARLIER = {"found": "true_positive_lesions", "predicted": "components", "right": "true_positive_components"}
+"""Keys that earlier versions wrote."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Counts of one class in one image.
-
-    Attributes:
-        TP: pixels that are in both.
-        FP: predicted pixels only.
-        FN: reference pixels only.
-        lesions: pixels of each reference lesion.
-        found: whether each of these is found.
-        predicted: groups of predicted pixels.
-        right: those that touch the reference.
-    """
-
-    TP: int
-    FP: int
-    FN: int
-    lesions: list[int]
-    found: list[bool]
-    predicted: int
-    right: int
-
-
-def compare(reference: np.ndarray, predicted: np.ndarray) -> Comparison:
+def counts_of(reference: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
     """Compare the masks of one class.
 
     Args:
         reference: bool (H, W).
         predicted: bool (H, W).
 
+    Returns:
+        Pixels ``TP``, ``FP`` and ``FN``; the pixels of each of the ``lesions`` and whether each is one of the
+        ``true_positive_lesions``; the number of ``components`` and of ``true_positive_components``.
+
     Raises:
         ValueError: the masks differ in shape.
     """
-    pair = Pair(reference, predicted, spacing=(1.0, 1.0))
-    comparison = compare_pair(pair, Protocol(), distances=False)
-    counts = comparison.counts
-    return Comparison(
-        TP=int(counts["TP"]),
-        FP=int(counts["FP"]),
-        FN=int(counts["FN"]),
-        lesions=[lesion.voxels for lesion in comparison.lesions],
-        found=[lesion.status == "found" for lesion in comparison.lesions],
-        predicted=int(counts["components"]),
-        right=int(counts["right"]),
-    )
+    comparison = compare(reference, predicted, spacing=(1.0, 1.0))
+    names = ("TP", "FP", "FN", "components", "true_positive_components")
+    return {
+        **{name: int(comparison.counts[name]) for name in names},
+        "lesions": [lesion.voxels for lesion in comparison.lesions],
+        "true_positive_lesions": [lesion.status == "true_positive" for lesion in comparison.lesions],
+    }
+
+
+def with_present_keys(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Counts of this version or of an earlier one, with the keys of this version."""
+    return {EARLIER.get(name, name): value for name, value in counts.items()}

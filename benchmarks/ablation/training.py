@@ -6,7 +6,6 @@ import math
 import resource
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch import nn
 from benchmarks.ablation.batches import NumberedBatches, seed_everything
 from benchmarks.ablation.data import CONFIGURATION, Budget, Case, held_out_cases, labels_of
 from benchmarks.ablation.rows import HALVES, STOCK, TRAINERS
-from benchmarks.ablation.scores import compare
+from benchmarks.ablation.scores import counts_of
 from benchmarks.machine import describe
 from nnunetv2_mamba.training.safety.checkpoint_file import bare_network
 
@@ -124,13 +123,12 @@ def _predictor(trainer: nnUNetTrainer, network: nn.Module, tile_step: float) -> 
 
 
 def _score(predictor: nnUNetPredictor, cases: Iterable[Case], labels: dict[str, int]) -> dict[str, Any]:
-    """Comparison of prediction and reference by case and class."""
+    """Counts by case and class."""
     scores = {}
     for case in cases:
         # Images of two dimensions have a leading axis of one slice.
         predicted, reference = predictor.predict_single_npy_array(case.image, case.properties)[0], case.reference[0]
-        compared = {name: compare(reference == label, predicted == label) for name, label in labels.items()}
-        scores[case.name] = {name: asdict(counts) for name, counts in compared.items()}
+        scores[case.name] = {name: counts_of(reference == label, predicted == label) for name, label in labels.items()}
     return scores
 
 
