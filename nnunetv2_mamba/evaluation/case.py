@@ -157,10 +157,6 @@ def compare_pair(pair: MaskPair, protocol: Protocol, distances: bool = True) -> 
     )
 
 
-Pair = MaskPair
-"""Earlier name of `MaskPair`."""
-
-
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     """The smallest box that contains all voxels of a mask; the first voxel of an empty mask."""
     last = mask.reshape(-1, mask.shape[-1]).any(axis=0)
