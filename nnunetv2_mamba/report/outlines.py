@@ -5,20 +5,6 @@ from collections.abc import Sequence
 import contourpy
 import numpy as np
 
-DRAWN = 200
-"""Largest number of parts of a kind that are drawn in a slice: a browser is slow with more."""
-
-
-def largest(labels: np.ndarray, chosen: Sequence[int]) -> tuple[np.ndarray, int]:
-    """Numbers of the largest parts in a slice, at most `DRAWN`, and the number of other parts.
-
-    Args:
-        labels: number of the part at each pixel (H, W).
-        chosen: numbers of the parts to choose from.
-    """
-    numbers, pixels = np.unique(labels[np.isin(labels, chosen)], return_counts=True)
-    return numbers[np.argsort(-pixels, kind="stable")[:DRAWN]], max(len(numbers) - DRAWN, 0)
-
 
 def outline(mask: np.ndarray, scale: Sequence[float]) -> str:
     """Outline of a mask as the data of an SVG path.

@@ -1,6 +1,6 @@
 """Cases as pictures: true positive and missed lesions and false positives, outlined over the image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.targets import Target
 from nnunetv2_mamba.report import wording
 from nnunetv2_mamba.report.choice import Choice
-from nnunetv2_mamba.report.outlines import DRAWN, largest, outline
+from nnunetv2_mamba.report.outlines import outline
 from nnunetv2_mamba.report.pictures import Pictures, read_image
 from nnunetv2_mamba.report.reported_model import ReportedModel
 
@@ -40,7 +40,6 @@ class Overlay:
         height: of the picture.
         picture: number of the image in `Pictures`; None where there is no image.
         outlines: data of an SVG path, for each of `KINDS`.
-        not_drawn: parts of the slice that are too many to draw, in words; empty where all are drawn.
         number: parts of each of `KINDS` in the whole case.
         dice: of the whole case.
     """
@@ -50,7 +49,6 @@ class Overlay:
     height: float
     picture: int | None
     outlines: dict[str, str]
-    not_drawn: str
     number: dict[str, int]
     dice: str
 
@@ -147,11 +145,12 @@ def view(choice: Choice, models: Sequence[ReportedModel], target: Target, pictur
 
 def _compare(model: ReportedModel, case: str, target: Target) -> _Compared:
     files = model.case_files[case]
-    reference = read_segmentation(model.reader, Path(files["reference_file"]))
+    values = {int(old): new for old, new in model.summary.get("values", {}).items()}
+    reference = read_segmentation(model.reader, Path(files["reference_file"]), values)
     truth = target.mask(reference.array)
     predicted = np.zeros_like(truth)
     if files["prediction_file"]:
-        predicted = target.mask(read_segmentation(model.reader, Path(files["prediction_file"])).array)
+        predicted = target.mask(read_segmentation(model.reader, Path(files["prediction_file"]), values).array)
     ignored = None if model.ignore_label is None else reference.array == model.ignore_label
     pair = MaskPair(truth, predicted, spacing=reference.spacing, ignored=ignored)
     # Distances between surfaces take most of the time and are not drawn.
@@ -203,24 +202,14 @@ def _scale(compared: _Compared, place: Slice) -> list[float]:
 
 def _overlay(model: int, compared: _Compared, *, place: Slice, picture: int | None) -> Overlay:
     scale = _scale(compared, place)
-    outlines, left = {}, {}
-    for kind in KINDS:
-        plane = compared.plane(kind, place)
-        chosen, left[kind] = largest(plane, compared.parts(kind))
-        outlines[kind] = outline(np.isin(plane, chosen), scale)
-    height, width = plane.shape
+    height, width = _without(compared.shape, place)
+    masks = {kind: np.isin(compared.plane(kind, place), compared.parts(kind)) for kind in KINDS}
     return Overlay(
         model=model,
         width=width * scale[1],
         height=height * scale[0],
         picture=picture,
-        outlines=outlines,
-        not_drawn=_not_drawn(left),
+        outlines={kind: outline(mask, scale) for kind, mask in masks.items()},
         number={kind: len(compared.parts(kind)) for kind in KINDS},
         dice=wording.number(compared.comparison.metrics["DSC"]),
     )
-
-
-def _not_drawn(left: Mapping[str, int]) -> str:
-    words = [f"{number:,} {kind.replace('_', ' ')}" for kind, number in left.items() if number]
-    return f"only the {DRAWN} largest of a kind are drawn; not drawn: {', '.join(words)}" if words else ""

@@ -112,27 +112,6 @@ def paired_values(first: int, second: int, values: np.ndarray, names: Sequence[s
     return figure
 
 
-def by_protocol(rows: Sequence[tuple[str, Sequence[float]]], names: Sequence[str], label: str) -> Figure:
-    """One value of each model under several protocols.
-
-    Args:
-        rows: name of each protocol, and the values of the models.
-        names: of the models.
-        label: of the values.
-    """
-    figure = figure_of(WIDTH, 90 + 26 * len(rows))
-    axes = figure.add_subplot()
-    for model in range(len(names)):
-        # One above the other, so that equal values of several models do not cover each other.
-        heights = np.arange(len(rows)) + 0.5 * (model - (len(names) - 1) / 2) / len(names)
-        values = [row[model] for _, row in rows]
-        axes.plot(values, heights, color=colour(model), marker=marker(model), linewidth=0)
-    axes.set_yticks(range(len(rows)), [short(name) for name, _ in rows])
-    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=label)
-    _legend(figure, range(len(names)), names)
-    return figure
-
-
 def froc(models: Mapping[int, Froc], names: Sequence[str]) -> Figure:
     """Lesion recall against false positives per case, with the prediction itself as a larger mark.
 

@@ -15,7 +15,7 @@ from nnunetv2_mamba.report.pairs import Family, PairView, pair_view
 from nnunetv2_mamba.report.pictures import Pictures
 from nnunetv2_mamba.report.reported_model import ReportedModel, common_cases, nan_for_null
 from nnunetv2_mamba.report.scores import ModelPair, ModelResult, ModelScores, adjust, compare_models
-from nnunetv2_mamba.report.sensitivity import Row, order_changes, sensitivity_rows, sensitivity_table
+from nnunetv2_mamba.report.sensitivity import order_changes, sensitivity_rows, sensitivity_table
 from nnunetv2_mamba.report.sizes import bounds_for, recall_by_size, sizes_of_each_lesion
 from nnunetv2_mamba.report.statistics import Pooled, Resampling
 from nnunetv2_mamba.report.strata import strata_table
@@ -43,7 +43,6 @@ class TargetView:
         froc: plot of the free-response ROC; None without probabilities.
         froc_note: which cases lack probabilities.
         views: cases as pictures.
-        protocols: plot of lesion F1 under other protocols; None without them.
         sensitivity: metrics under other protocols; None without them.
         order_changes: sentences on the order of the models under other protocols.
     """
@@ -63,7 +62,6 @@ class TargetView:
     froc: str | None
     froc_note: str
     views: list[CaseView]
-    protocols: str | None
     sensitivity: Table | None
     order_changes: list[str]
 
@@ -131,7 +129,6 @@ class TargetViews:
             froc=data_uri(plots.froc(curves, self._names)) if curves else None,
             froc_note=_froc_note(results),
             views=self._case_views(results, target),
-            protocols=self._protocols(rows) if rows else None,
             sensitivity=sensitivity_table(rows, self._names) if rows else None,
             order_changes=order_changes(rows, self._names) if rows else [],
         )
@@ -168,10 +165,6 @@ class TargetViews:
         if numbers:
             words = f"A point stands for {wording.extent(numbers)} lesion{'' if max(numbers) == 1 else 's'}."
         return data_uri(figure), words
-
-    def _protocols(self, rows: Sequence[Row]) -> str:
-        values = [(name, [each["lesion_f1"] for each in models]) for name, models in rows]
-        return data_uri(plots.by_protocol(values, self._names, self._summary["metrics"]["lesion_f1"]["label"]))
 
     def _case_views(self, results: Sequence[ModelResult], target: str) -> list[CaseView]:
         labels = tuple(self._summary["targets"][target]["labels"])

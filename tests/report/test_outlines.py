@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from nnunetv2_mamba.report.outlines import DRAWN, largest, outline
+from nnunetv2_mamba.report.outlines import outline
 
 
 def points(path):
@@ -42,13 +42,3 @@ def test_a_hole_has_an_outline_and_straight_lines_have_no_points_in_between():
 
 def test_nothing_has_no_outline():
     assert outline(mask(), (1, 1)) == ""
-
-
-def test_the_largest_parts_are_drawn():
-    labels = np.zeros((40, 40), dtype=np.uint32)
-    labels.flat[: 2 * DRAWN + 10 : 2] = np.arange(1, DRAWN + 6)
-    labels[30:35, 30:35] = DRAWN + 5
-    numbers, left = largest(labels, range(3, DRAWN + 6))
-    assert (len(numbers), left) == (DRAWN, 3)
-    assert numbers[0] == DRAWN + 5
-    assert {1, 2}.isdisjoint(numbers)

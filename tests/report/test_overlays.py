@@ -10,7 +10,6 @@ from PIL import Image
 from nnunetv2_mamba.evaluation.folder import CaseFiles, Settings, evaluate_files
 from nnunetv2_mamba.report import ReportedModel
 from nnunetv2_mamba.report.choice import Choice
-from nnunetv2_mamba.report.outlines import DRAWN
 from nnunetv2_mamba.report.overlays import view
 from nnunetv2_mamba.report.pictures import MAX_SIDE, Pictures, data_uri, grey_levels
 from tests.report.models import TARGETS, ArrayReader, VolumeReader, model
@@ -155,17 +154,3 @@ def test_every_voxel_is_outlined_by_its_status(tmp_path):
         "missed": (7, 8, 7, 8),
         "false_positive": (15, 16, 5, 6),
     }
-
-
-def test_of_a_noisy_case_the_largest_parts_are_drawn_and_the_others_counted(tmp_path):
-    reference, prediction = (np.zeros((1, 60, 60), dtype=np.uint8) for _ in range(2))
-    prediction[0, ::3, ::3] = reference[0, 1, 1] = 1
-    prediction[0, 50:59, 50:59] = 0
-    prediction[0, 51:57, 51:57] = 1
-    overlay = overlay_of(reference, prediction, tmp_path)
-    path = overlay.outlines["false_positive"]
-    assert path.count("M") == DRAWN
-    assert "L51,51" in path.replace("M", "L")
-    left = overlay.number["false_positive"] - DRAWN
-    assert left > 100
-    assert overlay.not_drawn == f"only the {DRAWN} largest of a kind are drawn; not drawn: {left} false positive"

@@ -27,13 +27,6 @@ def test_the_curve_follows_the_thresholds_and_not_the_false_positives():
     assert (point.get_xdata().tolist(), point.get_ydata().tolist()) == ([1.5], [0.8])
 
 
-def test_protocols_are_not_joined_by_a_line():
-    (axes,) = plots.by_protocol([("one", [0.1, 0.2]), ("two", [0.3, 0.2])], NAMES[:2], "F1").axes
-    assert [line.get_linewidth() for line in axes.lines] == [0, 0]
-    first, second = axes.lines
-    assert (first.get_ydata() != second.get_ydata()).all()
-
-
 def test_a_long_name_keeps_both_ends():
     name = plots.short("nnUNetTrainer" * 5 + "_fold_0")
     assert (len(name), name[:5], name[-7:]) == (36, "nnUNe", "_fold_0")
