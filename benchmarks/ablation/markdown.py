@@ -19,7 +19,7 @@ Summary = Mapping[str, Any]
 
 
 def update(file: Path, report: Mapping[str, Any]) -> None:
-    """Replace what is below the mark; a file without one is made anew."""
+    """Replace the text below the mark; a new file is written if there is none."""
     above = file.read_text().partition(MARK)[0].rstrip() + "\n\n" if file.exists() else TITLE
     file.write_text(above + MARK + "\n\n" + tables(report))
 
@@ -44,23 +44,23 @@ def _setting(report: Mapping[str, Any]) -> str:
     return f"""![differences to the baseline](results_ablation.png)
 
 **Trainings.** From scratch, on all training images (fold `all`), with nnU-Net's augmentation and each trainer's own
-optimizer and schedule. Nothing is selected: the final weights predict the held-out images, without mirroring. A seed
-sets weights and batches; all rows of a seed saw the same batches (hashes of the first and the last are compared). They
-are far shorter than a usual training of {USUAL_STEPS:,} steps: the shorter, the more the tables say about how fast the
-rows learn, and the less about where they end.
+optimizer and schedule. No checkpoint is selected: the final weights predict the held-out images, without mirroring. A
+seed sets weights and batches; all rows of a seed saw the same batches (hashes of the first and the last are compared).
+The trainings are far shorter than a usual training of {USUAL_STEPS:,} steps. They say how fast the rows learn rather than
+what they reach.
 
 **Hardware and versions.** {machines}.
 
 **Scores.** Dice and IoU over all pixels of all held-out images, and their means over the images whose reference has
-the class. A lesion is a group of reference pixels that touch at edges or corners; it is found when at least one
-predicted pixel of its class lies in it. Recall: share of lesions that are found, in all and by thirds of lesion size.
-Precision: share of predicted groups that touch a reference pixel of their class; a hyphen where a seed predicts none.
+the class. A lesion is a group of reference pixels that touch at edges or corners. It is a true positive if at least one
+predicted pixel of its class lies in it. Recall: share of true positive lesions, in all and by thirds of lesion size.
+Precision: share of predicted groups that overlap a lesion of their class; a hyphen where a seed predicts none.
 False positives in images without the class count in Dice, IoU and precision over all pixels, not in the means.
 
 **Intervals.** Means over seeds with {level} percentile intervals of {draws} of images (of eyes, where
-images are tiles). They say how these same networks would score on other such images; with few eyes they are too narrow.
-How much a score varies from training to training is in the columns of the seeds, from lowest to highest: a difference
-that changes its sign from seed to seed is not one, whatever its interval."""
+images are tiles). They say how the same networks would score on other such images; with few eyes they are too narrow.
+The columns of the seeds show how much a score varies from training to training, from lowest to highest: a difference
+whose sign changes from seed to seed is not a difference, whatever its interval."""
 
 
 def _dataset_text(dataset: Mapping[str, Any]) -> str:
@@ -123,7 +123,7 @@ def _costs(report: Mapping[str, Any]) -> str:
         for row, cost in dataset["costs"].items():
             figures = (cost["parameters"], cost["train_cpu_seconds"], cost["peak_memory_MiB"])
             rows.append([name, row, *(f"{figure:,.0f}" for figure in figures)])
-    # Not the seconds on the clock: how many trainings ran side by side would be in them.
+    # CPU seconds: wall-clock time depends on how many trainings ran at the same time.
     return _table(["dataset", "row", "parameters", "training, CPU seconds", "peak memory, MiB"], rows)
 
 
