@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from PIL import Image
 
 from nnunetv2_mamba import cli
 from nnunetv2_mamba.commands import report
-from nnunetv2_mamba.evaluation.results import SUMMARY_FILE
+from nnunetv2_mamba.evaluation.results import LESIONS_FILE, SUMMARY_FILE
 
 DATASET = {
     "channel_names": {"0": "red"},
@@ -240,3 +241,26 @@ def test_mistakes_are_one_sentence(run, words, sentence):
 )
 def test_names_are_as_short_as_they_can_be(tmp_path, folders, expected):
     assert report.labels([tmp_path / folder for folder in folders]) == expected
+
+
+def test_results_of_version_0_1_0_are_not_evaluated_again(folder, run, monkeypatch):
+    run("one", "two", "-ref", "labels", "--sensitivity")
+    before = html(folder)
+    names = {
+        '"format": 2': '"format": 1',
+        "true_positive_lesions": "found",
+        "true_positive_components": "right",
+        "false_positive_volume": "invented_volume",
+        "true_positive_dice": "found_dice",
+        "with_false_positives": "with_inventions",
+        ",true_positive,": ",found,",
+        ",false_positive,": ",invented,",
+    }
+    for file in [folder / name / file for name in ("one", "two") for file in (SUMMARY_FILE, LESIONS_FILE)]:
+        text = file.read_text(encoding="utf-8")
+        for now, then in names.items():
+            text = text.replace(now, then)
+        file.write_text(re.sub("(,component,.*),found,", r"\1,right,", text), encoding="utf-8")
+    monkeypatch.setattr(report, "evaluate", lambda *_, **__: pytest.fail("evaluated again"))
+    assert run("one", "two") == f"{folder / 'page' / 'report.html'}\n"
+    assert html(folder) == before
