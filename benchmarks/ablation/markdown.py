@@ -46,8 +46,8 @@ def _setting(report: Mapping[str, Any]) -> str:
 **Trainings.** From scratch, on all training images (fold `all`), with nnU-Net's augmentation and each trainer's own
 optimizer and schedule. No checkpoint is selected: the final weights predict the held-out images, without mirroring. A
 seed sets weights and batches; all rows of a seed saw the same batches (hashes of the first and the last are compared).
-The trainings are far shorter than a usual training of {USUAL_STEPS:,} steps. They say how fast the rows learn rather than
-what they reach.
+The trainings are far shorter than a usual training of {USUAL_STEPS:,} steps: they say how fast the rows learn rather
+than what they reach.
 
 **Hardware and versions.** {machines}.
 
