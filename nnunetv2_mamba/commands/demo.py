@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nnunetv2_mamba import plugin
 from nnunetv2_mamba.demo.dataset import DATASET_ID, DATASET_NAME, cases_in, copy_sample, eye_of, write_splits
-from nnunetv2_mamba.demo.scores import Scores, read_scores, table_of
+from nnunetv2_mamba.demo.scores import DemoScores, read_scores, table_of
 from nnunetv2_mamba.demo.shell import CommandError, Shell
 from nnunetv2_mamba.training.settings import EPOCHS_VARIABLE, ITERATIONS_VARIABLE, VAL_ITERATIONS_VARIABLE
 
@@ -185,7 +185,7 @@ class Demo:
         shell.run("evaluate", "Compare the predictions with the lesions that experts drew, pixel by pixel", command)
         command = ["nnUNetv2_mamba", "evaluate", "-ref", str(raw / "labelsTs"), "-pred", str(out), *files]
         command += ["--images", str(raw / "imagesTs")]
-        shell.run("lesions", "Compare them lesion by lesion: which were found, missed, invented", command)
+        shell.run("lesions", "Compare them lesion by lesion: true positives, missed lesions, false positives", command)
 
     def _report(self, shell: Shell) -> None:
         out = self._predictions.relative_to(self._root)
@@ -194,7 +194,7 @@ class Demo:
         reason = "Put it on one page, with pictures; with more eyes, --patient '^IDRiD_[0-9]+' gives intervals by eye"
         shell.run("report", reason, command)
 
-    def _conclude(self, scores: list[Scores], dataset: Path) -> None:
+    def _conclude(self, scores: list[DemoScores], dataset: Path) -> None:
         from nnunetv2_mamba.demo.figure import draw
 
         cases = cases_in(dataset / "labelsTs")

@@ -2,13 +2,15 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast, get_args
 
 from nnunetv2_mamba.commands.options import PROGRAM, option
-from nnunetv2_mamba.evaluation.errors import EvaluationError
-from nnunetv2_mamba.evaluation.folder import Settings, evaluate_files
-from nnunetv2_mamba.evaluation.images import GeometryError
+from nnunetv2_mamba.evaluation.errors import EvaluationError, GeometryError
+from nnunetv2_mamba.evaluation.folder import Geometry, Settings, evaluate_files
+from nnunetv2_mamba.evaluation.label_maps import parse_values
 from nnunetv2_mamba.evaluation.parallel import default_processes
 from nnunetv2_mamba.evaluation.presets import PRESETS, protocol_from, variations
 from nnunetv2_mamba.evaluation.protocol import Protocol
@@ -52,6 +54,16 @@ class Evaluate:
     sensitivity: bool = field(
         default=False, metadata=option("evaluate under other protocols too, and show how far the results move")
     )
+    geometry: str = field(
+        default="world",
+        metadata=option(
+            "voxels: compare voxel by voxel, whatever the headers say; world: do so with a warning where they differ",
+            choices=get_args(Geometry),
+        ),
+    )
+    values: list[str] | None = field(
+        default=None, metadata=option("replace labels in all files, e.g. 255=1", nargs="+", metavar="OLD=NEW")
+    )
     allow_missing: bool = field(default=False, metadata=option("count a missing prediction as predicted empty"))
     processes: int | None = field(
         default=None, metadata=option("cases at a time; as many as there are cores, at most 8, unless given", "-np")
@@ -63,7 +75,14 @@ class Evaluate:
             source = self._source()
             folder = _writable(self.out or source.folder)
             evaluation = evaluate(
-                source, self._protocol(), self.sensitivity, self.allow_missing, self.processes, progress=True
+                source,
+                self._protocol(),
+                self.sensitivity,
+                allow_missing=self.allow_missing,
+                processes=self.processes,
+                progress=True,
+                geometry=cast(Geometry, self.geometry),
+                values=parse_values(self.values),
             )
             print("\n".join(lines_of(evaluation.summary)))
             if self.sensitivity:
@@ -99,9 +118,12 @@ def evaluate(
     source: sources.Source,
     protocol: Protocol,
     sensitivity: bool = False,
+    *,
     allow_missing: bool = False,
     processes: int | None = None,
     progress: bool = False,
+    geometry: Geometry = "world",
+    values: Mapping[int, int] | None = None,
 ) -> Evaluation:
     """Evaluate all cases of a trained model or a folder of predictions.
 
@@ -112,10 +134,12 @@ def evaluate(
         allow_missing: whether a missing prediction counts as predicted empty.
         processes: cases at a time; None for as many as there are cores, at most 8.
         progress: whether to show a progress bar.
+        geometry: ``voxels`` where voxels of the same index belong together whatever the headers say.
+        values: new label of each value that is replaced in all files.
 
     Raises:
         EvaluationError: there is no case, a prediction is missing, or a process was killed.
-        GeometryError: a prediction is not of the grid of its reference.
+        GeometryError: a prediction does not have the shape of its reference.
         OSError: a file cannot be read.
     """
     settings = Settings(
@@ -125,6 +149,8 @@ def evaluate(
         ignore_label=source.ignore_label,
         known=source.known,
         sensitivity=variations(protocol) if sensitivity else (),
+        geometry=geometry,
+        values=values or {},
     )
     if processes is not None and processes < 1:
         raise EvaluationError(f"-np {processes} is no number of processes: give 1 or more.")

@@ -25,6 +25,7 @@ class Inspect:
         trainer: whose network is looked at; None for that of S3-Mamba.
         min_voxels: lesions with fewer voxels are counted as tiny.
         connectivity: which voxels are neighbours.
+        values: replacements of labels, such as 255=1.
         out: folder for the results.
         processes: cases at a time.
     """
@@ -40,6 +41,9 @@ class Inspect:
     min_voxels: int = field(default=10, metadata=option("count lesions with fewer voxels as tiny", metavar="N"))
     connectivity: str = field(
         default="corners", metadata=option("which voxels are neighbours", choices=get_args(Connectivity))
+    )
+    values: list[str] | None = field(
+        default=None, metadata=option("replace labels in all files, e.g. 255=1", nargs="+", metavar="OLD=NEW")
     )
     out: Path | None = field(
         default=None,
@@ -75,6 +79,7 @@ class Inspect:
 
     def _inspect(self) -> tuple[dict[str, Any], Path]:
         from nnunetv2_mamba.evaluation.errors import EvaluationError
+        from nnunetv2_mamba.evaluation.label_maps import parse_values
         from nnunetv2_mamba.evaluation.parallel import default_processes
         from nnunetv2_mamba.folders.dataset import Dataset
         from nnunetv2_mamba.inspection.inspected import Inspected
@@ -91,6 +96,7 @@ class Inspect:
             trainer=self.trainer,
             min_voxels=self.min_voxels,
             connectivity=cast(Connectivity, self.connectivity),
+            values=parse_values(self.values),
         )
         processes = self.processes or default_processes()
         cases = survey(inspected.job, inspected.cases, processes, progress=True)

@@ -1,6 +1,6 @@
 """``nnUNetv2_mamba networks``: the networks with their sizes, their trainers and their papers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +81,11 @@ def table_rows(networks: Sequence[type["UShapedNetwork"]]) -> list[tuple[str, ..
         networks: registered ones.
     """
     channels, classes, size = PUBLISHED
-    return [_row(network, network(channels, classes), size) for network in networks]
+    rows = []
+    for network in networks:
+        build: Callable[..., UShapedNetwork] = network
+        rows.append(_row(network, build(channels, classes), size))
+    return rows
 
 
 def plain_table(rows: Sequence[tuple[str, ...]]) -> str:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunetv2_mamba.commands.evaluate import evaluate
 from nnunetv2_mamba.commands.options import PROGRAM, option
-from nnunetv2_mamba.evaluation.errors import EvaluationError
-from nnunetv2_mamba.evaluation.images import GeometryError
+from nnunetv2_mamba.evaluation.errors import EvaluationError, GeometryError
 from nnunetv2_mamba.evaluation.presets import PRESETS, protocol_from
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.results import LESIONS_FILE, SUMMARY_FILE, Evaluation, read_evaluation
@@ -82,7 +81,7 @@ class Report:
             if patient_of is not None:
                 _require_shared_patients(patient_of, {case.case for source in sources for case in source.cases})
             reported = [
-                self._reported(name, folder, source, known, protocol)
+                self._reported(name, folder, source=source, earlier=known, protocol=protocol)
                 for name, folder, source, known in zip(names, self.sources, sources, earlier, strict=True)
             ]
             self.out.parent.mkdir(parents=True, exist_ok=True)
@@ -101,15 +100,25 @@ class Report:
         return used[0] if len({protocol.hash for protocol in used}) == 1 else Protocol()
 
     def _reported(
-        self, name: str, folder: Path, source: Source, earlier: Evaluation | None, protocol: Protocol
+        self, name: str, folder: Path, *, source: Source, earlier: Evaluation | None, protocol: Protocol
     ) -> "ReportedModel":
         from nnunetv2_mamba.report import ReportedModel
 
-        reason = _why_again(source, earlier, protocol, self.sensitivity)
+        reason = _why_again(source, earlier, protocol=protocol, sensitivity=self.sensitivity)
         if reason or earlier is None:
             print(f"{name}: evaluating, {reason}")
             other_rules = earlier is not None and earlier.summary["protocol_hash"] != protocol.hash
-            earlier = evaluate(source, protocol, self.sensitivity, self.allow_missing, self.processes, progress=True)
+            before = {} if earlier is None else earlier.summary
+            earlier = evaluate(
+                source,
+                protocol,
+                self.sensitivity,
+                allow_missing=self.allow_missing,
+                processes=self.processes,
+                progress=True,
+                geometry=before.get("geometry", "world"),
+                values={int(old): new for old, new in before.get("values", {}).items()},
+            )
             for warning in earlier.summary["warnings"]:
                 print(f"{name}: warning: {warning}", file=sys.stderr)
             # Results under another protocol were asked for by the user: they are not overwritten.
@@ -133,7 +142,7 @@ class Report:
             # With folders of predictions among the sources, -ref names the references of the predictions.
             named = self.ref if all(map(is_model, self.sources)) else None
             reference = named or _folder(known.get("reference_folder"))
-            return trained_model(folder, None, reference, _folder(known.get("image_folder")))
+            return trained_model(folder, reference=reference, images=_folder(known.get("image_folder")))
         reference = self.ref or _folder(known.get("reference_folder"))
         if reference is None:
             raise EvaluationError(
@@ -141,7 +150,7 @@ class Report:
                 "folder with -ref."
             )
         images = self.images or _folder(known.get("image_folder"))
-        return predictions(folder, reference, self.djfile, self.pfile, images)
+        return predictions(folder, reference, dataset_file=self.djfile, plans_file=self.pfile, images=images)
 
 
 def labels(folders: Sequence[Path]) -> list[str]:
@@ -191,7 +200,7 @@ def _evaluated(folder: Path) -> Evaluation | None:
         return None
 
 
-def _why_again(source: Source, earlier: Evaluation | None, protocol: Protocol, sensitivity: bool) -> str:
+def _why_again(source: Source, earlier: Evaluation | None, *, protocol: Protocol, sensitivity: bool) -> str:
     """Why a source has to be evaluated; empty where the earlier evaluation is still valid."""
     if earlier is None:
         return "there is no earlier evaluation"

@@ -10,7 +10,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.patches import Patch
 from PIL import Image
 
-from nnunetv2_mamba.demo.scores import Scores, format_score
+from nnunetv2_mamba.demo.scores import DemoScores, format_score
 
 # Cyan and magenta stay apart from each other, also for colour-blind readers, and from anything on a grey fundus.
 COLOURS = {1: "#19d3f3", 2: "#ff4fd8"}
@@ -39,7 +39,7 @@ def read(file: Path) -> np.ndarray:
     return np.asarray(Image.open(file))
 
 
-def draw(dataset: Path, predictions: Path, scores: list[Scores], trainer: str, out: Path) -> None:
+def draw(dataset: Path, predictions: Path, scores: list[DemoScores], trainer: str, out: Path) -> None:
     """Writes the picture.
 
     Args:
@@ -99,12 +99,12 @@ def _overlay(axes: Axes, image: np.ndarray, labels: np.ndarray) -> None:
     axes.set(xlim=(-0.5, labels.shape[1] - 0.5), ylim=(labels.shape[0] - 0.5, -0.5))
 
 
-def _caption(case: str, scores: list[Scores]) -> str:
+def _caption(case: str, scores: list[DemoScores]) -> str:
     dice = "  ·  ".join(f"{score.label} {format_score(score.per_case[case])}" for score in scores)
     return f"{case}:  Dice {dice}"
 
 
-def _headings(figure: Figure, dataset: Path, scores: list[Scores], trainer: str) -> None:
+def _headings(figure: Figure, dataset: Path, scores: list[DemoScores], trainer: str) -> None:
     number = len(list((dataset / "labelsTs").glob("*.png")))
     dice = ", ".join(
         f"{score.label} {format_score(score.mean)} ({format_score(score.pooled)} over pixels)" for score in scores

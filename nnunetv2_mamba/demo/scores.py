@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Scores:
+class DemoScores:
     """Scores of one label.
 
     Attributes:
@@ -16,9 +16,9 @@ class Scores:
         per_case: Dice by case name, nan where the label is neither drawn nor predicted.
         mean: nnU-Net's number, the mean over the cases that are not nan.
         pooled: Dice of all pixels of all cases together, which tiny lesions cannot dominate.
-        lesions: number of lesions drawn.
-        found: how many of them were found.
-        invented: predicted lesions a case that are none.
+        lesions: number of lesions in the reference.
+        true_positives: how many of them were detected.
+        false_positives: components per case that match no lesion.
     """
 
     label: str
@@ -26,11 +26,11 @@ class Scores:
     mean: float
     pooled: float
     lesions: int
-    found: int
-    invented: float
+    true_positives: int
+    false_positives: float
 
 
-def read_scores(predictions: Path) -> list[Scores]:
+def read_scores(predictions: Path) -> list[DemoScores]:
     """Scores of every foreground label, in the order of dataset.json.
 
     Args:
@@ -41,28 +41,38 @@ def read_scores(predictions: Path) -> list[Scores]:
     scores = []
     for name, target in report["targets"].items():
         cases = {case["case"]: case["targets"][name] for case in report["cases"]}
-        lesions, found = (sum(case["counts"][key] for case in cases.values()) for key in ("lesions", "found"))
+        lesions, true_positives = (
+            sum(case["counts"][key] for case in cases.values()) for key in ("lesions", "true_positive_lesions")
+        )
         scores.append(
-            Scores(
+            DemoScores(
                 label=name.replace("_", " "),
                 per_case={case: _number(values["metrics"]["DSC"]) for case, values in cases.items()},
                 mean=float(means[str(target["labels"][0])]["Dice"]),
                 pooled=_number(target["pooled"]["DSC"]),
                 lesions=lesions,
-                found=found,
-                invented=_number(target["pooled"]["fp_per_case"]),
+                true_positives=true_positives,
+                false_positives=_number(target["pooled"]["fp_per_case"]),
             )
         )
     return scores
 
 
-def table_of(scores: list[Scores]) -> Iterator[str]:
+def table_of(scores: list[DemoScores]) -> Iterator[str]:
     """The scores as lines of a table."""
-    yield f"{'':<16}{'Dice, mean of tiles':>20}{'of all pixels':>15}{'lesions found':>15}{'invented per tile':>19}"
+    headings = (
+        ("Dice, mean of tiles", 20),
+        ("of all pixels", 15),
+        ("lesions detected", 18),
+        ("false positives/tile", 22),
+    )
+    yield f"{'':<16}" + "".join(f"{heading:>{width}}" for heading, width in headings)
     for score in scores:
-        mean, pooled, invented = map(format_score, (score.mean, score.pooled, score.invented))
-        found = f"{score.found} of {score.lesions}"
-        yield f"{score.label:<16}{mean:>20}{pooled:>15}{found:>15}{invented:>19}"
+        mean, pooled, false_positives = map(format_score, (score.mean, score.pooled, score.false_positives))
+        cells = (mean, pooled, f"{score.true_positives} of {score.lesions}", false_positives)
+        yield f"{score.label:<16}" + "".join(
+            f"{cell:>{width}}" for cell, (_, width) in zip(cells, headings, strict=True)
+        )
 
 
 def format_score(value: float) -> str:

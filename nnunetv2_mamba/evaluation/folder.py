@@ -5,24 +5,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
 from nnunetv2_mamba import __version__
-from nnunetv2_mamba.evaluation.case import Pair, compare_pair
+from nnunetv2_mamba.evaluation.case import MaskPair, compare_pair
 from nnunetv2_mamba.evaluation.cells import require_known_metrics
-from nnunetv2_mamba.evaluation.errors import EvaluationError
+from nnunetv2_mamba.evaluation.errors import EvaluationError, GeometryError
 from nnunetv2_mamba.evaluation.froc import counts_by_threshold, probabilities_of
+from nnunetv2_mamba.evaluation.grids import compare_grids
 from nnunetv2_mamba.evaluation.images import (
-    GeometryError,
     Segmentation,
     SegmentationReader,
     Unit,
     read_segmentation,
     require_known_labels,
-    require_same_grid,
 )
 from nnunetv2_mamba.evaluation.metrics import METRICS
 from nnunetv2_mamba.evaluation.parallel import for_each
@@ -30,6 +29,12 @@ from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.results import FORMAT, Evaluation
 from nnunetv2_mamba.evaluation.summary import jsonable, sensitivity_of, summarise_target
 from nnunetv2_mamba.evaluation.targets import Target
+
+Geometry = Literal["world", "voxels"]
+"""What decides whether two voxels are the same: their place by the headers, or their index."""
+
+SIBLINGS = {".nii.gz": ".nii", ".nii": ".nii.gz"}
+"""Endings of which a folder may have either: the content is the same."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +67,17 @@ class CaseFiles:
             predictions: folder of the predicted ones.
             ending: of their names, such as ``.nii.gz``.
             fold: of the cross-validation.
+
+        Raises:
+            EvaluationError: a folder has two files of the case.
         """
         # Whole paths: results are read again from other folders.
         references, predictions = references.absolute(), predictions.absolute()
-        prediction, probabilities = predictions / f"{case}{ending}", predictions / f"{case}.npz"
+        probabilities = predictions / f"{case}.npz"
         return cls(
             case=case,
-            reference=references / f"{case}{ending}",
-            prediction=prediction if prediction.is_file() else None,
+            reference=file_of(references, case, ending) or references / f"{case}{ending}",
+            prediction=file_of(predictions, case, ending),
             fold=fold,
             probabilities=probabilities if probabilities.is_file() else None,
         )
@@ -85,6 +93,24 @@ class CaseFiles:
             "prediction": None if self.prediction is None else _hash(self.prediction),
             "probabilities": None if self.probabilities is None else self.probabilities.stat().st_size,
         }
+
+
+def file_of(folder: Path, case: str, ending: str) -> Path | None:
+    """File of a case in a folder, compressed or not; None if there is none.
+
+    Args:
+        folder: that is searched.
+        case: its name.
+        ending: that dataset.json names.
+
+    Raises:
+        EvaluationError: there are two.
+    """
+    names = [f"{case}{ending}", *([f"{case}{SIBLINGS[ending]}"] if ending in SIBLINGS else [])]
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if len(found) > 1:
+        raise EvaluationError(f"{folder} has two files of the case {case}, {' and '.join(names)}: remove one of them.")
+    return found[0] if found else None
 
 
 def _hash(path: Path) -> str:
@@ -104,6 +130,9 @@ class Settings:
         known: values that segmentations may have besides 0; None for any.
         sensitivity: more protocols to count under.
         froc: whether probabilities are used where there are some.
+        geometry: ``world``, where a warning says that a prediction is not where its reference is, or ``voxels``, where
+            it is known that their voxels belong together.
+        values: new label of each value that is replaced in all segmentations.
     """
 
     reader: SegmentationReader
@@ -113,6 +142,8 @@ class Settings:
     known: frozenset[int] | None = None
     sensitivity: Sequence[Protocol] = ()
     froc: bool = True
+    geometry: Geometry = "world"
+    values: Mapping[int, int] = field(default_factory=dict)
 
 
 def evaluate_files(
@@ -136,7 +167,7 @@ def evaluate_files(
 
     Raises:
         EvaluationError: there is no case, a prediction is missing, or a process was killed.
-        GeometryError: a prediction is not of the grid of its reference.
+        GeometryError: a prediction does not have the shape of its reference.
         OSError: a file cannot be read.
         ValueError: the protocol has values for what is no metric.
     """
@@ -172,23 +203,24 @@ def evaluate_case(files: CaseFiles, settings: Settings) -> dict[str, Any]:
     """Everything that is measured in one case.
 
     Raises:
-        EvaluationError: a segmentation has values that dataset.json does not name.
-        GeometryError: the prediction is not of the grid of its reference.
+        EvaluationError: a segmentation has values that dataset.json does not name, or does not hold one label a voxel.
+        GeometryError: the prediction does not have the shape of its reference.
         OSError: a file cannot be read.
     """
-    reference = read_segmentation(settings.reader, files.reference)
-    require_known_labels(reference, settings.known)
-    if files.prediction is None:
-        predicted = np.zeros_like(reference.array)
-    else:
-        prediction = read_segmentation(settings.reader, files.prediction)
-        require_same_grid(reference, prediction)
-        require_known_labels(prediction, settings.known)
-        predicted = prediction.array
+    reference, warnings = _labels(settings, files.reference)
+    predicted = np.zeros_like(reference.array)
+    if files.prediction is not None:
+        prediction, further = _labels(settings, files.prediction)
+        apart = compare_grids(reference, prediction)
+        predicted, warnings = prediction.array, [*warnings, *further]
+        if apart is not None and settings.geometry == "world":
+            warnings.append(apart)
     ignored = None if settings.ignore_label is None else reference.array == settings.ignore_label
     results: dict[str, Any] = {"parts": {}, "sensitivity": {}, "targets": {}}
     for target in settings.targets:
-        pair = Pair(target.mask(reference.array), target.mask(predicted), reference.spacing, ignored)
+        pair = MaskPair(
+            target.mask(reference.array), target.mask(predicted), spacing=reference.spacing, ignored=ignored
+        )
         comparison = compare_pair(pair, settings.protocol)
         results["parts"][target.name] = comparison.parts
         results["targets"][target.name] = {
@@ -201,10 +233,17 @@ def evaluate_case(files: CaseFiles, settings: Settings) -> dict[str, Any]:
         ]
     results |= {"files": files, "spacing": reference.spacing, "unit": reference.unit}
     try:
-        return results | {"froc": _froc(files, settings, reference, ignored), "warnings": []}
+        return results | {"froc": _froc(files, settings, reference, ignored), "warnings": warnings}
     except (GeometryError, OSError) as error:
         # Probabilities are an extra: without them all the rest is as true.
-        return results | {"froc": {}, "warnings": [f"left out of the free-response ROC: {error}"]}
+        return results | {"froc": {}, "warnings": [*warnings, f"left out of the free-response ROC: {error}"]}
+
+
+def _labels(settings: Settings, path: Path) -> tuple[Segmentation, list[str]]:
+    """A label map whose values are known, and what was odd about its file."""
+    segmentation = read_segmentation(settings.reader, path, settings.values)
+    require_known_labels(segmentation, settings.known)
+    return segmentation, list(segmentation.warnings)
 
 
 def _froc(files: CaseFiles, settings: Settings, reference: Segmentation, ignored: np.ndarray | None) -> dict[str, Any]:
@@ -262,6 +301,8 @@ def _collect(
         "dimensions": size,
         **about,
         "ignore_label": settings.ignore_label,
+        "geometry": settings.geometry,
+        "values": {str(old): new for old, new in settings.values.items()},
         "warnings": [*warnings, *(warning for result in results for warning in result["warnings"])],
         "metrics": {name: metric.as_dict(unit, size, settings.protocol) for name, metric in METRICS.items()},
         "targets": targets,

@@ -8,7 +8,7 @@ from zlib import error as ZlibError
 import numpy as np
 
 from nnunetv2_mamba.evaluation.case import MaskPair, compare_pair
-from nnunetv2_mamba.evaluation.images import GeometryError
+from nnunetv2_mamba.evaluation.errors import GeometryError
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.targets import Target
 

@@ -1,7 +1,6 @@
 """Segmentations as nnU-Net's readers give them, with the place in the world that they were drawn in."""
 
-import gzip
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -9,6 +8,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from nnunetv2_mamba.evaluation.errors import EvaluationError
+from nnunetv2_mamba.evaluation.label_maps import mapped, single_channel, whole_numbers
+from nnunetv2_mamba.evaluation.whole_files import require_whole
 
 Unit = Literal["mm", "px"]
 
@@ -21,10 +22,6 @@ def size_unit(unit: Unit, dimensions: int) -> str:
     if unit == "mm":
         return f"mm^{dimensions}"
     return "px" if dimensions == 2 else "voxels"
-
-
-class GeometryError(ValueError):
-    """Two segmentations cannot be compared voxel by voxel; the message says why and what to do."""
 
 
 class SegmentationReader(Protocol):
@@ -45,6 +42,7 @@ class Segmentation:
         placement: origin in mm and direction cosines, by name; empty where the file has none.
         unit: of the spacing; px where the file does not know how large its pixels are.
         path: of the file.
+        warnings: what was odd about the file.
     """
 
     array: np.ndarray
@@ -52,39 +50,57 @@ class Segmentation:
     placement: dict[str, tuple[float, ...]]
     unit: Unit
     path: Path
+    warnings: tuple[str, ...] = ()
 
 
-def read_segmentation(reader: SegmentationReader, path: Path) -> Segmentation:
-    """Read a file with one of nnU-Net's readers.
+def read_segmentation(reader: SegmentationReader, path: Path, values: Mapping[int, int] | None = None) -> Segmentation:
+    """Read a label map with one of nnU-Net's readers.
 
     Args:
         reader: of nnU-Net, or like it.
         path: of the file.
+        values: new label of each value that is replaced; none unless given.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or is cut off.
+        EvaluationError: the file does not hold one whole number for each voxel.
     """
+    require_whole(path)
     try:
-        _read_to_the_end(path)
         array, properties = reader.read_seg(str(path))
     except Exception as error:
-        # Each of nnU-Net's readers raises what its library raises.
-        raise OSError(f"{path} cannot be read as a segmentation: {error}") from error
-    array = array[0]
+        # Each of nnU-Net's readers raises what its library raises, often in several lines.
+        size = f"{path.stat().st_size} bytes" if path.is_file() else "not there"
+        raise OSError(f"{path} ({size}) cannot be read as a segmentation: {_in_one_line(error)}") from error
+    labels, warning = whole_numbers(single_channel(array, path), path)
     spacing = tuple(float(width) for width in properties["spacing"])
     placement = _placement(properties)
-    if array.shape[0] == 1 and spacing[0] >= 0.999 * _FLAT * max(spacing[1:]):
-        array, spacing = array[0], spacing[1:]
+    if labels.shape[0] == 1 and spacing[0] >= 0.999 * _FLAT * max(spacing[1:]):
+        labels, spacing = labels[0], spacing[1:]
     unit: Unit = "px" if not placement and set(spacing) == {1.0} else "mm"
-    return Segmentation(array, spacing, placement, unit, path)
+    return Segmentation(
+        array=mapped(labels, values or {}),
+        spacing=spacing,
+        placement=_first_axes(placement, len(spacing)),
+        unit=unit,
+        path=path,
+        warnings=() if warning is None else (warning,),
+    )
 
 
-def _read_to_the_end(path: Path) -> None:
-    """Fail for a compressed file that is cut off, which SimpleITK reads as if the rest were background."""
-    if path.suffix == ".gz":
-        with gzip.open(path) as file:
-            while file.read(1 << 22):
-                pass
+def _in_one_line(error: Exception) -> str:
+    """The last line of a message, where readers say what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _first_axes(placement: dict[str, tuple[float, ...]], number: int) -> dict[str, tuple[float, ...]]:
+    """Origin and direction of the first axes, of a file that has more: those have the length 1."""
+    if len(placement.get("origin", ())) <= number:
+        return placement
+    size = len(placement["origin"])
+    direction = np.reshape(placement["direction"], (size, size))[:number, :number]
+    return {"origin": placement["origin"][:number], "direction": tuple(direction.ravel().tolist())}
 
 
 def require_known_labels(segmentation: Segmentation, known: Container[int] | None) -> None:
@@ -99,11 +115,26 @@ def require_known_labels(segmentation: Segmentation, known: Container[int] | Non
     """
     if known is None:
         return
-    values = np.unique(segmentation.array[segmentation.array != 0])
-    unknown = [f"{value:g}" for value in values.tolist() if value not in known]
+    values = np.unique(segmentation.array[segmentation.array != 0]).tolist()
+    unknown = [value for value in values if value not in known]
     if unknown:
-        few = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        raise EvaluationError(f"{segmentation.path} has the values {few}, which dataset.json does not name: add them.")
+        few = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+        raise EvaluationError(
+            f"{segmentation.path} has the values {few}, which dataset.json does not name: "
+            f"{remedy_for_values(unknown, known)}."
+        )
+
+
+def remedy_for_values(unknown: Sequence[float], known: Container[int]) -> str:
+    """What to do about values that dataset.json does not name.
+
+    Args:
+        unknown: the values.
+        known: those that it names.
+    """
+    if len(unknown) == 1 and 1 in known:
+        return f"if {unknown[0]:g} stands for label 1, give --values {unknown[0]:g}=1, otherwise add it to dataset.json"
+    return "add them to dataset.json, or replace them with --values OLD=NEW"
 
 
 def _placement(properties: dict[str, Any]) -> dict[str, tuple[float, ...]]:
@@ -114,30 +145,3 @@ def _placement(properties: dict[str, Any]) -> dict[str, tuple[float, ...]]:
         axes = affine[:3, :3]
         stuff = {"origin": affine[:3, 3], "direction": axes / np.linalg.norm(axes, axis=0)}
     return {name: tuple(np.ravel(stuff[name]).tolist()) for name in ("origin", "direction") if name in stuff}
-
-
-def require_same_grid(reference: Segmentation, prediction: Segmentation) -> None:
-    """Refuse two segmentations whose voxels are not at the same places.
-
-    A thousandth of spacing and direction, and a hundredth of a voxel of the origin, is what file formats round away.
-
-    Raises:
-        GeometryError: shape, spacing, origin or direction differ.
-    """
-    remedy = "resample the prediction to the grid of the reference, or compare with the reference it was made for"
-    if reference.array.shape != prediction.array.shape:
-        _refuse("shape", prediction, prediction.array.shape, reference, reference.array.shape, remedy)
-    if not np.allclose(reference.spacing, prediction.spacing, rtol=1e-3):
-        _refuse("spacing", prediction, prediction.spacing, reference, reference.spacing, remedy)
-    for name in (name for name in reference.placement if name in prediction.placement):
-        there, here = reference.placement[name], prediction.placement[name]
-        tolerance = 1e-3 if name == "direction" else 1e-2 * min(reference.spacing)
-        if len(there) != len(here) or not np.allclose(there, here, rtol=0, atol=tolerance):
-            _refuse(name, prediction, here, reference, there, remedy)
-
-
-def _refuse(what: str, prediction: Segmentation, here: Any, reference: Segmentation, there: Any, remedy: str) -> None:
-    values = [" x ".join(f"{value:g}" for value in numbers) for numbers in (here, there)]
-    raise GeometryError(
-        f"{prediction.path} has the {what} {values[0]}, but its reference {reference.path} {values[1]}: {remedy}."
-    )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_mamba.evaluation.errors import EvaluationError
-from nnunetv2_mamba.evaluation.folder import CaseFiles
+from nnunetv2_mamba.evaluation.folder import SIBLINGS, CaseFiles
 from nnunetv2_mamba.evaluation.images import SegmentationReader
 from nnunetv2_mamba.evaluation.targets import Target, ignore_label_of, known_labels, targets_of
 from nnunetv2_mamba.folders.dataset import read_json, reader_for
@@ -164,8 +164,9 @@ def _validated(validation: Path, ending: str, dataset: str, fold: int | None) ->
 
 def _names(folder: Path, ending: str) -> list[str]:
     """Cases that a folder has a file of; macOS leaves others that begin with a dot."""
-    files = (path.name for path in folder.glob(f"*{ending}"))
-    return sorted(name.removesuffix(ending) for name in files if not name.startswith("."))
+    endings = [ending, *([SIBLINGS[ending]] if ending in SIBLINGS else [])]
+    names = {path.name.removesuffix(each) for each in endings for path in folder.glob(f"*{each}")}
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def _about(reference: Path, prediction: Path, images: Path | None, folds: list[int | str] | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Everything that is measured of one case."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ class Job:
         slicewise: whether the network sees volumes slice by slice (configuration 2d).
         grid: voxels of the plan, one number an axis; None where there is no plan.
         preprocessed: the preprocessed cases.
+        values: new label of each value that is replaced in the label files.
     """
 
     reader: SegmentationReader
@@ -54,6 +56,7 @@ class Job:
     slicewise: bool = False
     grid: tuple[float, ...] | None = None
     preprocessed: Preprocessed | None = None
+    values: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def disjoint(self) -> bool:
@@ -92,6 +95,7 @@ class InspectedCase:
         targets: lesions of each target.
         to_plan: how many voxels of the plan fit into one of the image, as far as the network sees them; None without
             a plan.
+        warnings: what was odd about the file.
     """
 
     case: str
@@ -101,6 +105,7 @@ class InspectedCase:
     voxels: dict[float, int]
     targets: dict[str, TargetLesions]
     to_plan: float | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def dimensions(self) -> int:
@@ -117,15 +122,14 @@ def inspect_case(job: Job, files: CaseFiles) -> InspectedCase:
 
     Raises:
         OSError: a file cannot be read.
-        EvaluationError: the preprocessed case was made from another image.
+        EvaluationError: the labels are not one whole number a voxel, or the preprocessed case was made from another
+            image.
     """
-    segmentation = read_segmentation(job.reader, files.labels)
+    segmentation = read_segmentation(job.reader, files.labels, job.values)
     flat = segmentation.array.ndim == 2
     volume = segmentation.array[None] if flat else segmentation.array.transpose(job.transpose)
     spacing = segmentation.spacing if flat else tuple(segmentation.spacing[axis] for axis in job.transpose)
-    # What is no number becomes some number, and `voxels` shows that it is there.
-    with np.errstate(invalid="ignore"):
-        voxels, labels = _values(volume), volume.astype(np.int32)
+    voxels, labels = _values(volume), volume.astype(np.int32)
     return InspectedCase(
         case=files.case,
         shape=segmentation.array.shape,
@@ -134,6 +138,7 @@ def inspect_case(job: Job, files: CaseFiles) -> InspectedCase:
         voxels=voxels,
         targets=_lesions(job, files, labels),
         to_plan=_voxels_of_plan(spacing, job.grid),
+        warnings=segmentation.warnings,
     )
 
 

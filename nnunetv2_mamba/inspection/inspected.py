@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_mamba.evaluation.errors import EvaluationError
-from nnunetv2_mamba.evaluation.images import SegmentationReader
+from nnunetv2_mamba.evaluation.images import SegmentationReader, remedy_for_values
 from nnunetv2_mamba.evaluation.protocol import Connectivity
 from nnunetv2_mamba.evaluation.targets import Target, ignore_label_of, targets_of
 from nnunetv2_mamba.folders.dataset import Dataset, read_json, reader_for
@@ -50,6 +50,7 @@ class Inspected:
         trainer: str | None = None,
         min_voxels: int = 10,
         connectivity: Connectivity = "corners",
+        values: Mapping[int, int] | None = None,
     ) -> "Inspected":
         """Look at everything but the cases.
 
@@ -60,6 +61,7 @@ class Inspected:
             trainer: whose network is looked at; None for that of S3-Mamba.
             min_voxels: lesions with fewer voxels are counted as tiny.
             connectivity: which voxels are neighbours.
+            values: new label of each value that is replaced in all files.
 
         Raises:
             EvaluationError: something is not there or cannot be read.
@@ -87,6 +89,7 @@ class Inspected:
             slicewise=setting.plan is not None and len(setting.plan.spacing) == 2,
             grid=None if setting.plan is None else setting.plan.spacing,
             preprocessed=None if only_preprocessed else preprocessed,
+            values=values or {},
         )
         setting = dataclasses.replace(setting, only_preprocessed=only_preprocessed)
         return cls(dataset, description, setting, preprocessed, folder, job, cases)
@@ -106,7 +109,8 @@ class Inspected:
             raise EvaluationError("some cases are images and some are volumes: make two datasets of them.")
         summary = summarize(cases, self.job, self.setting)
         splits, written = self.dataset.splits([case.case for case in cases])
-        findings = [*findings_of(summary, splits, written), *self._findings()]
+        odd = [Finding("label_file", None, warning) for case in cases for warning in case.warnings]
+        findings = [*findings_of(summary, splits, written), *self._findings(), *odd]
         return {
             "label_folder": str(self.folder),
             **summary,
@@ -179,8 +183,8 @@ def _require_named_values(cases: Sequence[InspectedCase], description: Mapping[s
     wrong = {case: values for case, values in strange.items() if values}
     if wrong:
         values = sorted({value for found in wrong.values() for value in found})
+        remedy = remedy_for_values(values, named)
         raise EvaluationError(
             f"dataset.json names the values {', '.join(map(str, sorted(named)))}, but {listed(wrong)} "
-            f"{'has' if len(wrong) == 1 else 'have'} {listed([f'{value:g}' for value in values])} too: correct the "
-            "labels or dataset.json."
+            f"{'has' if len(wrong) == 1 else 'have'} {listed([f'{value:g}' for value in values])} too: {remedy}."
         )

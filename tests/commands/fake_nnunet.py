@@ -32,7 +32,7 @@ elif name == "nnUNetv2_evaluate_folder":
     (Path(arguments[1]) / "summary.json").write_text(json.dumps(summary))
 elif arguments[0] == "evaluate":
     predictions = Path(arguments[arguments.index("-pred") + 1])
-    perfect = {"counts": {"lesions": 4, "found": 3}, "metrics": {"DSC": 1.0}}
+    perfect = {"counts": {"lesions": 4, "true_positive_lesions": 3}, "metrics": {"DSC": 1.0}}
     names = ("hard_exudate", "haemorrhage")
     report = {
         "targets": {

@@ -63,7 +63,7 @@ def test_runs_all_steps_and_writes_page_and_picture(demo, calls, capfd):
     assert (demo.out / "demo.png").stat().st_size > 100_000
     assert (demo.out / "nnUNet_preprocessed" / DATASET_NAME / "splits_final.json").exists()
     out = capfd.readouterr().out
-    assert "hard exudate                    1.00           0.90       72 of 96               0.50" in out
+    assert "hard exudate                    1.00           0.90          72 of 96                  0.50" in out
     assert f"report    {demo.out / 'report.html'}" in out
     assert "total" in out
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from nnunetv2_mamba.demo.dataset import SAMPLE, cases_in
 from nnunetv2_mamba.demo.figure import TILES, draw, spread_over_lesion_area
-from nnunetv2_mamba.demo.scores import Scores
+from nnunetv2_mamba.demo.scores import DemoScores
 
 CASES = cases_in(SAMPLE / "labelsTs")
 
@@ -25,7 +25,7 @@ def render(tmp_path):
             Image.fromarray(predict(label)).save(tmp_path / f"{case}.png")
         dice = dict.fromkeys(CASES, 0.5) | {CASES[0]: math.nan}
         scores = [
-            Scores(label, dice, 0.5, math.nan, lesions=4, found=3, invented=0.5)
+            DemoScores(label, dice, 0.5, math.nan, lesions=4, true_positives=3, false_positives=0.5)
             for label in ("hard exudate", "haemorrhage")
         ]
         draw(SAMPLE, tmp_path, scores, "nnUNetTrainerS3Mamba", tmp_path / "demo.png")

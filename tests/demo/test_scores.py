@@ -10,8 +10,8 @@ from nnunetv2_mamba.demo.scores import format_score, read_scores, table_of
 
 def case(name, dice, lesions, found):
     targets = {
-        "hard_exudate": {"counts": {"lesions": lesions, "found": found}, "metrics": {"DSC": dice}},
-        "other": {"counts": {"lesions": 0, "found": 0}, "metrics": {"DSC": None}},
+        "hard_exudate": {"counts": {"lesions": lesions, "true_positive_lesions": found}, "metrics": {"DSC": dice}},
+        "other": {"counts": {"lesions": 0, "true_positive_lesions": 0}, "metrics": {"DSC": None}},
     }
     return {"case": name, "targets": targets}
 
@@ -38,7 +38,7 @@ def test_the_mean_is_nnunets_and_the_rest_ours(scores):
     assert scores[0].mean == 0.725
     assert scores[0].per_case == {"a": 1.0, "b": 0.45}
     assert scores[0].pooled == 0.5
-    assert (scores[0].found, scores[0].lesions, scores[0].invented) == (5, 9, 1.5)
+    assert (scores[0].true_positives, scores[0].lesions, scores[0].false_positives) == (5, 9, 1.5)
 
 
 def test_nothing_to_measure_is_nan(scores):

@@ -8,9 +8,8 @@ from dataclasses import astuple
 import pytest
 
 from nnunetv2_mamba.evaluation import parallel
-from nnunetv2_mamba.evaluation.errors import EvaluationError
+from nnunetv2_mamba.evaluation.errors import EvaluationError, GeometryError
 from nnunetv2_mamba.evaluation.folder import CaseFiles, Settings, evaluate_files
-from nnunetv2_mamba.evaluation.images import GeometryError
 from nnunetv2_mamba.evaluation.metrics import METRICS
 from nnunetv2_mamba.evaluation.presets import PRESETS, variations
 from nnunetv2_mamba.evaluation.protocol import Protocol
@@ -272,7 +271,7 @@ def test_an_error_in_a_process_is_the_same_error(tmp_path, in_processes):
         errors.append(str(error.value))
     assert errors[0] == errors[1]
     assert all(str(tmp_path / kind / "other_size.txt") in errors[0] for kind in ("reference", "prediction"))
-    assert "has the shape 1 x 3, but its reference" in errors[0]
+    assert "has the shape 1 x 3 and its reference" in errors[0]
 
 
 def test_a_killed_process_is_an_error_in_a_sentence(tmp_path, in_processes):

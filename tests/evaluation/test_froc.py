@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from nnunetv2_mamba.evaluation.case import compare
+from nnunetv2_mamba.evaluation.errors import GeometryError
 from nnunetv2_mamba.evaluation.folder import Settings, evaluate_files
 from nnunetv2_mamba.evaluation.froc import THRESHOLDS, counts_by_threshold, probabilities_of
-from nnunetv2_mamba.evaluation.images import GeometryError
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.targets import Target
 from tests.evaluation.drawings import DrawingReader, cases_of, masks
@@ -78,11 +78,11 @@ def test_a_damaged_file_is_named(tmp_path, damage):
         probabilities_of(path, CLASSES, (3, 4))
 
 
-# Lesions at 0.6 and 0.3, an invention at 0.4, which touches nothing.
+# Lesions at 0.6 and 0.3, a false positive at 0.4, which touches nothing.
 DRAWN = "1.1..."
 SEEN = [0.6, 0.0, 0.3, 0.0, 0.4, 0.0]
-# With every threshold up to these, both lesions are found, the invention is there, and the first lesion is found.
-UP_TO = {"both": 0.3, "invention": 0.4, "first": 0.6}
+# With every threshold up to these, both lesions match, the false positive is there, and the first lesion matches.
+UP_TO = {"both": 0.3, "false_positive": 0.4, "first": 0.6}
 
 
 def froc_of(folder: Path, targets: list[Target], protocol: Protocol | None = None) -> dict:
@@ -100,13 +100,13 @@ def froc_of(folder: Path, targets: list[Target], protocol: Protocol | None = Non
 
 
 @pytest.mark.parametrize("target", [Target("one", (1,)), Target("whole", (1, 2))], ids=["labels", "regions"])
-def test_recall_and_inventions_at_every_threshold(tmp_path, target):
+def test_recall_and_false_positives_at_every_threshold(tmp_path, target):
     froc = froc_of(tmp_path, [target])
     assert froc == {
         "cases": 2,
         "thresholds": list(THRESHOLDS),
         "lesion_recall": [((t <= UP_TO["both"]) + (t <= UP_TO["first"])) / 2 for t in THRESHOLDS],
-        "fp_per_case": [float(t <= UP_TO["invention"]) / 2 for t in THRESHOLDS],
+        "fp_per_case": [float(t <= UP_TO["false_positive"]) / 2 for t in THRESHOLDS],
         "true_positive_lesions": [(t <= UP_TO["both"]) + (t <= UP_TO["first"]) for t in THRESHOLDS],
         "true_positive_components": [(t <= UP_TO["both"]) + (t <= UP_TO["first"]) for t in THRESHOLDS],
     }

@@ -21,7 +21,7 @@ from tests.evaluation.drawings import labels
 
 DATASET = "Dataset999_Drawn"
 LABELS = {"background": 0, "lesion": 1}
-# One lesion found, one missed; nothing to find, but something invented.
+# One lesion detected, one missed; no lesion, but a false positive.
 REFERENCES = {"eye01": "11...1\n......", "eye02": "......\n......"}
 PREDICTIONS = {"eye01": "1.....\n......", "eye02": "...1..\n......"}
 
@@ -87,14 +87,14 @@ def test_a_folder_of_predictions(folders, capsys):
     with (prediction / "lesions.csv").open(newline="") as file:
         rows = [(row["case"], row["kind"], row["status"], row["size"]) for row in csv.DictReader(file)]
     assert rows == [
-        ("eye01", "lesion", "found", "2"),
+        ("eye01", "lesion", "true_positive", "2"),
         ("eye01", "lesion", "missed", "1"),
-        ("eye01", "component", "right", "1"),
-        ("eye02", "component", "invented", "1"),
+        ("eye01", "component", "true_positive", "1"),
+        ("eye02", "component", "false_positive", "1"),
     ]
     printed = capsys.readouterr().out
-    assert "lesion: 1 of 2 lesions found (recall 0.500), 1 invented in 2 cases (precision 0.500: 1 of 2 " in printed
-    assert "1 case without a lesion, 1 with an invented one" in printed
+    assert "lesion: recall 0.500 (1 of 2 lesions), precision 0.500 (1 of 2 components)" in printed
+    assert "1 case without a lesion, 1 of them with a false positive" in printed
     assert f"protocol default ({PRESETS['default'].hash})" in printed
     assert str(prediction / "lesion_summary.json") in printed
 
@@ -112,7 +112,7 @@ def test_volumes_with_the_reader_of_the_plans(tmp_path, reader):
     found, missed = (part for _, _, _, part in read_evaluation(prediction).lesions if part.kind == "lesion")
     # One of the readers turns the patient around.
     centre = (0.0, 1.0, 1.5) if reader == "NibabelIOWithReorient" else (0.0, 0.0, 0.5)
-    assert (found.status, found.size, found.centre) == ("found", 8.0, centre)
+    assert (found.status, found.size, found.centre) == ("true_positive", 8.0, centre)
     # Two slices of 4 mm, less a slice for the sides that face each other; and a column from pixel to pixel.
     assert (missed.status, missed.distance) == ("missed", pytest.approx(np.hypot(4.0, 0.5), rel=1e-5))
 
@@ -153,7 +153,7 @@ def test_a_missing_prediction(folders):
     assert not (prediction / "lesions.csv").exists()
     evaluate("-ref", reference, "-pred", prediction, "--allow-missing")
     counts = read_evaluation(prediction).summary["targets"]["lesion"]["counts"]
-    assert (counts["cases"], counts["lesions"], counts["found"], counts["FN"]) == (2, 2, 0, 3)
+    assert (counts["cases"], counts["lesions"], counts["true_positive_lesions"], counts["FN"]) == (2, 2, 0, 3)
 
 
 def test_a_prediction_without_a_reference(folders):
@@ -167,7 +167,7 @@ def test_another_grid_names_both_files(folders):
     write(prediction, {"eye02": "...\n..."})
     message = refused("-ref", reference, "-pred", prediction)
     assert f"{prediction / 'eye02.png'} has the shape 2 x 3" in message
-    assert f"its reference {reference / 'eye02.png'} 2 x 6" in message
+    assert f"its reference {reference / 'eye02.png'} has 2 x 6" in message
 
 
 @pytest.mark.parametrize(
@@ -228,8 +228,8 @@ def strata_of(folder: Path) -> list[dict]:
         (["--set", "connectivity"], "--set connectivity: write it as RULE=VALUE."),
         (["--set", "conectivity=faces"], "a protocol has no conectivity, only name, connectivity"),
         (["--set", "connectivity=26"], "connectivity=26 is not one of faces, edges, corners"),
-        (["--set", "min_lesion_voxels=three"], "min_lesion_voxels='three' is no whole number"),
-        (["--set", "strata=thirds"], "strata='thirds' is no mapping"),
+        (["--set", "min_lesion_voxels=three"], "min_lesion_voxels='three' is not a whole number"),
+        (["--set", "strata=thirds"], "strata='thirds' is not a mapping"),
         (["--set", 'empty_values=[["DICE","both_empty",1]]'], "empty_values names the metric 'DICE'"),
     ],
 )

@@ -239,4 +239,4 @@ def test_no_training_no_cost(tmp_path, capsys):
 def test_what_cannot_be_read_is_said(tmp_path, capsys, name):
     (tmp_path / name).write_text("{")
     assert cost_of(tmp_path) is None
-    assert f"the cost of {tmp_path} is not known" in capsys.readouterr().err
+    assert f"the cost of {tmp_path} is unknown" in capsys.readouterr().err

@@ -24,7 +24,7 @@ from tests.training.conftest import toy_plans
 
 DATASET = "Dataset999_Toy"
 DATASET_JSON = {"channel_names": {"0": "noNorm"}, "labels": {"background": 0, "blob": 1}, "file_ending": ".png"}
-# "a" and "b" are validated in fold 0. Of the lesions of "a" one is found and one missed, and one is invented.
+# "a" and "b" are validated in fold 0. Of "a" one lesion is detected, one is missed, and there is a false positive.
 DRAWN = {
     "a": """
         ##......
@@ -130,23 +130,23 @@ def test_the_report_lies_beside_the_files_of_nnunet(make):
     summary = summary_of(trainer)
     assert [(case["case"], case["fold"]) for case in summary["cases"]] == [("a", 0), ("b", 0)]
     counts = summary["cases"][0]["targets"]["blob"]["counts"]
-    expected = {"lesions": 2, "found": 1, "components": 2, "right": 1}
+    expected = {"lesions": 2, "true_positive_lesions": 1, "components": 2, "true_positive_components": 1}
     assert {name: counts[name] for name in expected} == expected
     assert summary["targets"]["blob"]["pooled"]["lesion_recall"] == 0.5
     with (validation(trainer) / "lesions.csv").open(newline="") as file:
         rows = [(row["case"], row["kind"], row["status"]) for row in csv.DictReader(file)]
     assert sorted(rows) == [
-        ("a", "component", "invented"),
-        ("a", "component", "right"),
-        ("a", "lesion", "found"),
+        ("a", "component", "false_positive"),
+        ("a", "component", "true_positive"),
         ("a", "lesion", "missed"),
+        ("a", "lesion", "true_positive"),
     ]
 
 
 def test_the_log_says_the_essence(make):
     trainer = make()
     trainer.perform_actual_validation()
-    assert "blob: 1 of 2 lesions found (recall 0.500), 1 invented in 2 cases" in log_of(trainer)
+    assert "blob: recall 0.500 (1 of 2 lesions)" in log_of(trainer)
     assert f"lesion_summary.json and lesions.csv are in {validation(trainer)}" in log_of(trainer)
     assert "Traceback" not in log_of(trainer)
 
@@ -155,7 +155,7 @@ def test_a_case_without_prediction_is_named_and_its_lesions_are_missed(make):
     trainer = make(type("Losing", (Reporting,), {"predicted": {"b": PREDICTED["b"]}}))
     trainer.perform_actual_validation()
     assert "1 of 2 cases have no prediction (a)" in log_of(trainer)
-    assert "blob: 0 of 2 lesions found (recall 0.000), 0 invented in 2 cases" in log_of(trainer)
+    assert "blob: recall 0.000 (0 of 2 lesions)" in log_of(trainer)
 
 
 def test_the_whole_training_set_as_one_fold(make):
@@ -187,7 +187,7 @@ def test_a_subclass_chooses_the_protocol(make, protocol):
     trainer = make(type("Choosing", (Reporting,), {"lesion_protocol": protocol}))
     trainer.perform_actual_validation()
     found = 1 if protocol == "default" else 0
-    assert f"{found} of 2 lesions found" in log_of(trainer)
+    assert f"({found} of 2 lesions)" in log_of(trainer)
 
 
 def test_saved_probabilities_are_handed_on(make, monkeypatch):
@@ -294,4 +294,4 @@ def test_a_trainer_of_somebody_elses_is_found_by_nnunet(make, tmp_path, monkeypa
     trainer = make(recursive_find_trainer_class_by_name("nnUNetTrainerSomebodys"))
     trainer.perform_actual_validation()
     assert Path(trainer.output_folder_base).name == "nnUNetTrainerSomebodys__nnUNetPlans__toy"
-    assert "1 of 2 lesions found" in log_of(trainer)
+    assert "(1 of 2 lesions)" in log_of(trainer)
