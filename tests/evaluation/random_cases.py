@@ -1,4 +1,4 @@
-"""Random references and predictions: blobs that are found, missed, split, joined and invented."""
+"""Random references and predictions: blobs that are predicted, missed, split, joined and false positives."""
 
 import numpy as np
 from scipy import ndimage

@@ -7,7 +7,7 @@ from nnunetv2_mamba.evaluation.case import compare
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from tests.evaluation.drawings import compared, drawn, masks, statuses
 
-# Three lesions of 4, 1 and 2 pixels, of which the first two are found; three components, of which the last is invented.
+# Three lesions of 4, 1 and 2 pixels, the last is missed; three components, the last is a false positive.
 MIXED = """
     rr...#..
     ##......
@@ -79,7 +79,7 @@ def test_nothing_right_has_an_f1_of_zero():
 
 
 def test_precision_of_components_and_of_lesions():
-    # One lesion found by two components, one component invented.
+    # Two components match one lesion, and one is a false positive.
     components, lesions = (
         compared("#r#.p", precision_counts=counts).metrics["lesion_precision"] for counts in ("components", "lesions")
     )
@@ -96,7 +96,7 @@ def test_one_component_over_two_lesions_counts_twice_in_recall_and_once_in_preci
     ("drawing", "lesions", "components"),
     [
         ("r.##", ["ignored", "true_positive"], ["true_positive"]),
-        # What finds a small lesion is neither right nor invented.
+        # A component that matches only an ignored lesion is ignored.
         ("#.##", ["ignored", "true_positive"], ["ignored", "true_positive"]),
         ("#pp.rr", ["ignored", "missed"], ["ignored"]),
         # Unless it finds another one, too.
@@ -186,7 +186,7 @@ def test_without_a_prediction_there_is_no_distance():
 
 
 def test_hd95_of_a_lesion_is_to_its_own_components():
-    # What is invented far away moves the HD95 of the image, not that of the lesion.
+    # A distant false positive changes the HD95 of the image, not that of the lesion.
     comparison = compared("##.................p")
     assert comparison.lesions[0].hd95 == 0.0
     assert comparison.metrics["HD95"] == 18.0
@@ -198,7 +198,7 @@ def test_surface_dice_counts_what_is_within_the_tolerance(tolerance, share):
     assert compared("r..p", (3.0, 0.5), surface_tolerance=tolerance).metrics["NSD"] == pytest.approx(share)
 
 
-def test_missed_distance_stands_for_what_is_missed_and_invented():
+def test_missed_distance_is_that_of_missed_lesions_and_false_positives():
     metrics = compared("##.rr.p", missed_distance=100.0).metrics
     assert metrics["lesionwise_hd95"] == pytest.approx((0 + 100 + 100) / 3)
     assert metrics["HD95"] == 2.0

@@ -116,7 +116,7 @@ def test_dilation_reaches_a_component_that_overlap_does_not():
     for steps, lesion in ((2, "missed"), (3, "true_positive")):
         comparison = compared(drawing, dilation_steps=steps)
         assert comparison.lesions[0].status == lesion
-    # Found by its dilation only: nothing of it is covered.
+    # Only its dilation is touched: nothing of it is covered.
     assert (comparison.lesions[0].dice, comparison.components[0].status) == (0.0, "true_positive")
     assert [part.distance for part in comparison.parts] == [2.0, 2.0]
     assert comparison.counts["TP"] == 0

@@ -53,7 +53,7 @@ def brats(reference: np.ndarray, prediction: np.ndarray, steps: int, too_small: 
     """
     components = parts_of(prediction)
     dilated = ndimage.binary_dilation(reference, FACES_AND_EDGES, iterations=steps)
-    found = missed = 0
+    true_positive = missed = 0
     dices, distances, met = [], [], set()
     for reach in parts_of(dilated):
         lesion = reach & reference
@@ -61,16 +61,16 @@ def brats(reference: np.ndarray, prediction: np.ndarray, steps: int, too_small: 
         met |= set(partners)
         if lesion.sum() <= too_small:
             continue
-        found, missed = found + bool(partners), missed + (not partners)
+        true_positive, missed = true_positive + bool(partners), missed + (not partners)
         together = np.any([components[number] for number in partners], axis=0) if partners else None
         dices.append(dice(lesion, together) if partners else 0.0)
         distances.append(hd95(lesion, together) if partners else 374.0)
-    invented = len(components) - len(met)
-    dices, distances = dices + [0.0] * invented, distances + [374.0] * invented
+    false_positive = len(components) - len(met)
+    dices, distances = dices + [0.0] * false_positive, distances + [374.0] * false_positive
     return {
-        "true_positive": found,
+        "true_positive": true_positive,
         "missed": missed,
-        "false_positive": invented,
+        "false_positive": false_positive,
         "lesionwise_dice": np.mean(dices) if dices else 1.0,
         "lesionwise_hd95": np.mean(distances) if distances else 0.0,
     }
@@ -130,11 +130,11 @@ def test_brats_of_whole_images():
 def isles(reference: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
     """Scores of ISLES'22: F1 of lesions that overlap at all, Dice and absolute differences; 1 where both are empty."""
     lesions, components = parts_of(reference), parts_of(prediction)
-    found = sum((lesion & prediction).any() for lesion in lesions)
-    invented = sum(not (component & reference).any() for component in components)
-    wrong = len(lesions) - found + invented
+    true_positive = sum((lesion & prediction).any() for lesion in lesions)
+    false_positive = sum(not (component & reference).any() for component in components)
+    wrong = len(lesions) - true_positive + false_positive
     return {
-        "lesion_f1": found / (found + wrong / 2) if found + wrong else 1.0,
+        "lesion_f1": true_positive / (true_positive + wrong / 2) if true_positive + wrong else 1.0,
         "DSC": dice(reference, prediction) if lesions or components else 1.0,
         "lesion_count_error": abs(len(lesions) - len(components)),
         "volume_error": abs(int(reference.sum()) - int(prediction.sum())) * 3.0,

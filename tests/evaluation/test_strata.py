@@ -7,7 +7,7 @@ from nnunetv2_mamba.evaluation.protocol import Protocol, Strata
 from nnunetv2_mamba.evaluation.strata import bounds_of, image_strata, lesion_strata
 from tests.evaluation.drawings import compared
 
-# Lesions of 1, 2, 3 and 4 pixels, of which 2 and 4 are found; components of 2, 4 and, invented, 1 and 3.
+# Lesions of 1, 2, 3 and 4 pixels, of which 2 and 4 are true positives; components of 2 and 4, false positives of 1 and 3.
 SIZES = """
     r.##.rrr.####
     .............
@@ -65,7 +65,7 @@ def test_a_size_that_is_meant_to_equal_a_bound_is_below_it():
 
 
 def test_recall_and_precision_of_groups_are_of_lesions_and_components_of_this_size():
-    # The lesion of one pixel is found by a component of four.
+    # A component of four pixels matches the lesion of one pixel.
     entries = groups("#ppp.rr", BY_VOXELS)
     assert column(entries, "true_positive_lesions") == [1, 0, 0]
     assert column(entries, "true_positive_components") == [0, 0, 1]
@@ -107,7 +107,7 @@ def test_per_case_is_per_case_and_not_per_case_of_the_group():
 def test_without_lesions_quantiles_are_not_defined():
     entries = groups("p.pp", Strata())
     assert np.isnan([entry["upper"] for entry in entries.values()][:2]).all()
-    # An invention is neither small nor large where nothing says what that is.
+    # Without lesions there are no bounds, and a false positive belongs to no group.
     assert sum(column(entries, "components")) == 0
     assert column(groups("...", Strata()), "lesions") == [0, 0, 0]
 
@@ -134,7 +134,7 @@ def test_images_are_grouped_by_their_lesions_together():
     entries = images(Strata(by="voxels", bounds=(2, 4), level="image"))
     assert [entry["counts"]["cases"] for entry in entries] == [2, 2, 1]
     assert [entry["counts"]["lesions"] for entry in entries] == [2, 4, 2]
-    # An image without a lesion is in none, so that what is invented there is counted nowhere.
+    # An image without a lesion belongs to no group, and neither do its false positives.
     assert sum(entry["counts"]["components"] - entry["counts"]["true_positive_components"] for entry in entries) == 0
     assert [entry["metrics"]["DSC"] for entry in entries] == [
         pytest.approx(2 * 2 / (2 * 2 + 1)),

@@ -28,7 +28,9 @@ def page(tmp_path_factory):
         "nnUNetTrainerSomethingVeryLongIndeed__nnUNetResEncUNetLPlans__3d_fullres",
         "averyveryverylongnamewithoutanyplacetobreakit" * 2,
     )
-    models = [model(folder, name, found, **settings, cost=COST) for name, found in zip(names, (0.9, 0.4), strict=True)]
+    models = [
+        model(folder, name, recall, **settings, cost=COST) for name, recall in zip(names, (0.9, 0.4), strict=True)
+    ]
     summary = models[0].summary
     summary["targets"]["lesion"]["froc"] = {"cases": 12, "lesion_recall": [0.95, 0.5], "fp_per_case": [8.0, 0.1]}
     write_report([replace(models[0], summary=summary), models[1]], folder / "report.html")

@@ -184,7 +184,7 @@ def test_many_models_fold_their_pairs(good, page):
 
 
 def test_one_of_anything_is_no_plural(folder, page):
-    models = [model(folder / "single", name, found, cases=["a"]) for name, found in (("one", 1), ("other", 0.5))]
+    models = [model(folder / "single", name, recall, cases=["a"]) for name, recall in (("one", 1), ("other", 0.5))]
     text = page(ReportPage([plain(each) for each in models]).html()).text()
     assert "on the 1 case that both have" in text
     assert not re.search(r"\b1 (cases|lesions|patients|models|voxels|pairs)\b", text)

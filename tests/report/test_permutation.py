@@ -22,7 +22,7 @@ def recall(counts):
 
 
 def drawn(rng, cases, effect=0.0):
-    """Lesions found by two models in some cases, which are not equally difficult; the first finds a share more."""
+    """True positive lesions of two models in cases of unequal difficulty; the first has a higher recall by `effect`."""
     lesions = 1 + rng.poisson(LESIONS, cases)
     share = rng.uniform(0.2, 0.8 - effect, cases)
     found = (rng.binomial(lesions, share + effect), rng.binomial(lesions, share))

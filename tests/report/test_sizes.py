@@ -35,7 +35,7 @@ def test_no_lesions_have_no_bins():
 
 def test_recall_of_each_bin_by_hand():
     cases = [f"case_{number}" for number in range(6)]
-    # Each case has a lesion of 2, which is found in every other case, and one of 8, always found.
+    # Each case has a lesion of 2, a true positive in every other case, and one of 8, always a true positive.
     both = lesions(cases * 2, [2] * 6 + [8] * 6, [1, 0, 1, 0, 1, 0] + [1] * 6)
     small, large = recall_by_size(both, np.array([4.0, 8.0]), cases=cases, resampling=Resampling(cases))
     assert (small.low, small.high, small.lesions, small.recall.value) == (2, 2, 6, 0.5)
