@@ -7,7 +7,7 @@ from nnunetv2_mamba.evaluation.protocol import Protocol, Strata
 from nnunetv2_mamba.evaluation.strata import bounds_of, image_strata, lesion_strata
 from tests.evaluation.drawings import compared
 
-# Lesions of 1, 2, 3 and 4 pixels, of which 2 and 4 are true positives; components of 2 and 4, false positives of 1 and 3.
+# Lesions of 1, 2, 3 and 4 pixels: 2 and 4 are true positives. Components of 2 and 4; false positives of 1 and 3.
 SIZES = """
     r.##.rrr.####
     .............
