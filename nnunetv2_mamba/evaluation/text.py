@@ -18,11 +18,14 @@ def lines_of(summary: Mapping[str, Any]) -> Iterator[str]:
     for name, target in summary["targets"].items():
         pooled, mean, free, counts = target["pooled"], target["mean"], target["lesion_free"], target["counts"]
         recall, precision, f1 = (_number(pooled[f"lesion_{metric}"]) for metric in ("recall", "precision", "f1"))
-        true_positives = counts["true_positive_components"]
+        false_positives = counts["components"] - counts["true_positive_components"]
+        of = f"{counts['true_positive_components']} of {counted(counts['components'], 'component')}"
+        if summary["protocol"]["precision_counts"] == "lesions":
+            lesions = counts["true_positive_lesions"]
+            of = f"{lesions} of {lesions + false_positives:,} lesions and false positives"
         yield (
             f"{name}: recall {recall} ({counts['true_positive_lesions']} of {counted(counts['lesions'], 'lesion')}), "
-            f"precision {precision} ({true_positives} of {counted(counts['components'], 'component')}), F1 {f1}, "
-            f"{counted(counts['components'] - true_positives, 'false positive')} in {cases}"
+            f"precision {precision} ({of}), F1 {f1}, {counted(false_positives, 'false positive')} in {cases}"
         )
         yield (
             f"  Dice {_number(mean['DSC'])} mean of {counted(target['defined']['DSC'], 'case')}, "
