@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nnunetv2_mamba.commands.evaluate import evaluate
 from nnunetv2_mamba.commands.options import PROGRAM, option
 from nnunetv2_mamba.evaluation.errors import EvaluationError, GeometryError
+from nnunetv2_mamba.evaluation.metrics import METRICS
 from nnunetv2_mamba.evaluation.presets import PRESETS, protocol_from
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.results import LESIONS_FILE, SUMMARY_FILE, Evaluation, read_evaluation
@@ -206,6 +207,8 @@ def _why_again(source: Source, earlier: Evaluation | None, *, protocol: Protocol
         return "there is no earlier evaluation"
     if earlier.summary["protocol_hash"] != protocol.hash:
         return f"earlier results have the protocol {earlier.summary['protocol']['name']}"
+    if new := METRICS.keys() - earlier.summary["metrics"].keys():
+        return f"earlier results lack {', '.join(sorted(new))}"
     if sensitivity and not earlier.summary["sensitivity"]:
         return "there are no results for other protocols"
     labels = {name: tuple(target["labels"]) for name, target in earlier.summary["targets"].items()}

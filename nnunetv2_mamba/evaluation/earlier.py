@@ -27,7 +27,8 @@ def summary_of_format_1(summary: Mapping[str, Any]) -> dict[str, Any]:
         "format": 2,
         "protocol": protocol.as_dict(),
         "metrics": {
-            name: metric.as_dict(summary["unit"], summary["dimensions"], protocol) for name, metric in METRICS.items()
+            name: METRICS[name].as_dict(summary["unit"], summary["dimensions"], protocol)
+            for name in _renamed(summary["metrics"], EARLIER_METRICS)
         },
         "targets": {name: _target(entry) for name, entry in summary["targets"].items()},
         "cases": [{**case, "targets": _counted(case["targets"])} for case in summary["cases"]],

@@ -111,6 +111,16 @@ def test_other_labels_or_cases_are_evaluated_again(folder, run):
     assert "its labels differ" in run("one", "-djfile", "other.json")
 
 
+def test_results_without_a_new_metric_are_evaluated_again(folder, run):
+    run("one", "-ref", "labels")
+    file = folder / "one" / SUMMARY_FILE
+    summary = json.loads(file.read_text(encoding="utf-8"))
+    del summary["metrics"]["NSD"]
+    file.write_text(json.dumps(summary), encoding="utf-8")
+    assert "one: evaluating, earlier results lack NSD" in run("one")
+    assert "evaluating" not in run("one")
+
+
 def test_a_prediction_that_has_gone_is_missed(folder, run):
     run("one", "-ref", "labels")
     (folder / "one" / "eye0_0.png").unlink()
