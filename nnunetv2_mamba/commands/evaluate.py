@@ -93,7 +93,7 @@ class Evaluate:
         print(f"\n{folder / SUMMARY_FILE}\n{folder / LESIONS_FILE}")
         return 0
 
-    def _source(self) -> sources.Source:
+    def _source(self) -> sources.EvaluationInput:
         if self.images is not None and not self.images.is_dir():
             raise EvaluationError(f"--images {self.images} is not a folder: name one, or leave it out.")
         if self.model is not None and self.pred is None:
@@ -115,7 +115,7 @@ class Evaluate:
 
 
 def evaluate(
-    source: sources.Source,
+    source: sources.EvaluationInput,
     protocol: Protocol,
     sensitivity: bool = False,
     *,
@@ -142,12 +142,10 @@ def evaluate(
         GeometryError: a prediction does not have the shape of its reference.
         OSError: a file cannot be read.
     """
-    settings = Settings(
-        reader=source.reader,
-        targets=source.targets,
+    settings = Settings.of(
+        source.dataset,
+        source.reader,
         protocol=protocol,
-        ignore_label=source.ignore_label,
-        known=source.known,
         sensitivity=variations(protocol) if sensitivity else (),
         geometry=geometry,
         values=values or {},

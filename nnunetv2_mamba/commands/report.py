@@ -15,7 +15,7 @@ from nnunetv2_mamba.evaluation.metrics import METRICS
 from nnunetv2_mamba.evaluation.presets import PRESETS, protocol_from
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.results import LESIONS_FILE, SUMMARY_FILE, Evaluation, read_evaluation
-from nnunetv2_mamba.folders.sources import Source, is_model, predictions, trained_model
+from nnunetv2_mamba.folders.sources import EvaluationInput, is_model, predictions, trained_model
 from nnunetv2_mamba.report.cost import cost_of
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Report:
         return used[0] if len({protocol.hash for protocol in used}) == 1 else Protocol()
 
     def _reported(
-        self, name: str, folder: Path, *, source: Source, earlier: Evaluation | None, protocol: Protocol
+        self, name: str, folder: Path, *, source: EvaluationInput, earlier: Evaluation | None, protocol: Protocol
     ) -> "ReportedModel":
         from nnunetv2_mamba.report import ReportedModel
 
@@ -137,7 +137,7 @@ class Report:
             cost=_cost(folder),
         )
 
-    def _source(self, folder: Path, earlier: Evaluation | None) -> Source:
+    def _source(self, folder: Path, earlier: Evaluation | None) -> EvaluationInput:
         known = {} if earlier is None else earlier.summary
         if is_model(folder):
             # With folders of predictions among the sources, -ref names the references of the predictions.
@@ -179,7 +179,7 @@ def labels(folders: Sequence[Path]) -> list[str]:
     return ["/".join(each[-depth:]) for each in parts]
 
 
-def _require_same_targets(names: Sequence[str], sources: Sequence[Source]) -> None:
+def _require_same_targets(names: Sequence[str], sources: Sequence[EvaluationInput]) -> None:
     """Refuse models of different datasets before any of them is evaluated."""
     for name, source in zip(names, sources, strict=True):
         if source.targets != sources[0].targets:
@@ -201,7 +201,7 @@ def _evaluated(folder: Path) -> Evaluation | None:
         return None
 
 
-def _why_again(source: Source, earlier: Evaluation | None, *, protocol: Protocol, sensitivity: bool) -> str:
+def _why_again(source: EvaluationInput, earlier: Evaluation | None, *, protocol: Protocol, sensitivity: bool) -> str:
     """Why a source has to be evaluated; empty where the earlier evaluation is still valid."""
     if earlier is None:
         return "there is no earlier evaluation"
@@ -229,7 +229,7 @@ def _keep(evaluation: Evaluation, folder: Path, name: str) -> None:
         print(f"{name}: the evaluation cannot be kept for the next report ({error})", file=sys.stderr)
 
 
-def _with_files(entries: Sequence[dict[str, Any]], source: Source) -> list[dict[str, Any]]:
+def _with_files(entries: Sequence[dict[str, Any]], source: EvaluationInput) -> list[dict[str, Any]]:
     """Entries of the cases with the present paths of the files."""
     files = {case.case: case for case in source.cases}
     return [

@@ -28,7 +28,7 @@ from nnunetv2_mamba.evaluation.parallel import for_each
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.results import FORMAT, Evaluation
 from nnunetv2_mamba.evaluation.summary import jsonable, sensitivity_of, summarise_target
-from nnunetv2_mamba.evaluation.targets import Target
+from nnunetv2_mamba.evaluation.targets import Target, ignore_label_of, known_labels, targets_of
 
 Geometry = Literal["world", "voxels"]
 """What decides whether two voxels are the same: their place by the headers, or their index."""
@@ -144,6 +144,26 @@ class Settings:
     froc: bool = True
     geometry: Geometry = "world"
     values: Mapping[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, dataset: Mapping[str, Any], reader: SegmentationReader, **further: Any) -> "Settings":
+        """Settings for a dataset of nnU-Net.
+
+        Args:
+            dataset: content of dataset.json.
+            reader: of its files.
+            further: other attributes.
+
+        Raises:
+            ValueError: dataset.json names no foreground label.
+        """
+        return cls(
+            reader=reader,
+            targets=targets_of(dataset),
+            ignore_label=ignore_label_of(dataset),
+            known=known_labels(dataset),
+            **further,
+        )
 
 
 def evaluate_files(

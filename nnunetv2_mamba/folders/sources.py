@@ -9,31 +9,37 @@ from typing import Any
 from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.folder import SIBLINGS, CaseFiles
 from nnunetv2_mamba.evaluation.images import SegmentationReader
-from nnunetv2_mamba.evaluation.targets import Target, ignore_label_of, known_labels, targets_of
+from nnunetv2_mamba.evaluation.targets import Target, ignore_label_of, targets_of
 from nnunetv2_mamba.folders.dataset import read_json, reader_for
 
 
 @dataclass(frozen=True)
-class Source:
+class EvaluationInput:
     """Everything that an evaluation needs to know of a trained model or a folder of predictions.
 
     Attributes:
         folder: of the model or of the predictions; results go there unless something else is said.
         cases: files of every case.
         reader: of nnU-Net, for these files.
-        targets: labels or regions.
-        ignore_label: of dataset.json.
-        known: values that dataset.json has names for.
+        dataset: content of dataset.json.
         about: folders and folds, for the summary.
     """
 
     folder: Path
     cases: list[CaseFiles]
     reader: SegmentationReader
-    targets: list[Target]
-    ignore_label: int | None
-    known: frozenset[int]
+    dataset: dict[str, Any]
     about: dict[str, Any]
+
+    @property
+    def targets(self) -> list[Target]:
+        """Labels or regions that are evaluated."""
+        return targets_of(self.dataset)
+
+    @property
+    def ignore_label(self) -> int | None:
+        """Value of voxels that count for nothing."""
+        return ignore_label_of(self.dataset)
 
 
 def is_model(folder: Path) -> bool:
@@ -47,7 +53,7 @@ def predictions(
     dataset_file: Path | None = None,
     plans_file: Path | None = None,
     images: Path | None = None,
-) -> Source:
+) -> EvaluationInput:
     """A folder of predictions and one of references; every reference is a case.
 
     Args:
@@ -76,20 +82,18 @@ def predictions(
     if stray:
         few = ", ".join(stray[:5])
         raise EvaluationError(f"{len(stray)} predictions have no reference in {reference} ({few}): move them away.")
-    return Source(
+    return EvaluationInput(
         folder=prediction,
         cases=cases,
         reader=reader_for(dataset, plans, cases[0].reference if cases else None),
-        targets=targets_of(dataset),
-        ignore_label=ignore_label_of(dataset),
-        known=known_labels(dataset),
+        dataset=dataset,
         about=_about(reference, prediction, images, None),
     )
 
 
 def trained_model(
     folder: Path, folds: Sequence[str] | None = None, reference: Path | None = None, images: Path | None = None
-) -> Source:
+) -> EvaluationInput:
     """The cases that the networks of a cross-validation have predicted without having been trained on them.
 
     Args:
@@ -125,13 +129,11 @@ def trained_model(
                 raise EvaluationError(f"{cases[case].reference} is not there: name the folder of references with -ref.")
     if images is None:
         images = _existing(_below("nnUNet_raw", name, "imagesTr"))
-    return Source(
+    return EvaluationInput(
         folder=folder,
         cases=list(cases.values()),
         reader=reader_for(dataset, plans, next(iter(cases.values())).reference if cases else None),
-        targets=targets_of(dataset),
-        ignore_label=ignore_label_of(dataset),
-        known=known_labels(dataset),
+        dataset=dataset,
         about=_about(reference, folder, images, [int(fold) if fold.isdigit() else fold for fold in validations]),
     )
 

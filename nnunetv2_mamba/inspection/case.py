@@ -18,7 +18,7 @@ _MANY = 1 << 16
 
 
 @dataclass(frozen=True)
-class CaseFiles:
+class InspectionFiles:
     """Where a case is.
 
     Attributes:
@@ -117,7 +117,7 @@ class InspectedCase:
         return self.targets[target].annotated.voxels * float(np.prod(self.spacing))
 
 
-def inspect_case(job: Job, files: CaseFiles) -> InspectedCase:
+def inspect_case(job: Job, files: InspectionFiles) -> InspectedCase:
     """Read and measure one case.
 
     Raises:
@@ -142,7 +142,7 @@ def inspect_case(job: Job, files: CaseFiles) -> InspectedCase:
     )
 
 
-def _lesions(job: Job, files: CaseFiles, labels: np.ndarray) -> dict[str, TargetLesions]:
+def _lesions(job: Job, files: InspectionFiles, labels: np.ndarray) -> dict[str, TargetLesions]:
     resampled = None
     if job.preprocessed is not None and files.preprocessed is not None:
         kept, resampled = job.preprocessed.resampled(files.preprocessed, labels.shape)

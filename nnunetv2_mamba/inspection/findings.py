@@ -17,7 +17,7 @@ HIDDEN_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Finding:
+class DatasetWarning:
     """A warning.
 
     Attributes:
@@ -33,7 +33,7 @@ class Finding:
 
 def findings_of(
     summary: Mapping[str, Any], splits: Sequence[Mapping[str, Sequence[str]]], written: bool
-) -> list[Finding]:
+) -> list[DatasetWarning]:
     """All warnings.
 
     Args:
@@ -47,19 +47,19 @@ def findings_of(
             text = (
                 f"no case has {name}: correct the labels, or take it out of dataset.json, since nothing can learn it."
             )
-            found.append(Finding("absent", name, text))
+            found.append(DatasetWarning("absent", name, text))
         else:
             found += _of_target(summary, name, target)
     return [*found, *_of_folds(summary, splits, written)]
 
 
-def _of_target(summary: Mapping[str, Any], name: str, target: Mapping[str, Any]) -> Iterator[Finding]:
+def _of_target(summary: Mapping[str, Any], name: str, target: Mapping[str, Any]) -> Iterator[DatasetWarning]:
     if target["cases_with"] < FEW_CASES:
         text = (
             f"only {counted(target['cases_with'], 'case')} of {summary['cases']} {_verb(target['cases_with'], 'has')} "
             f"{name}: its scores will depend on chance, so judge it by all folds together."
         )
-        yield Finding("few_cases", name, text)
+        yield DatasetWarning("few_cases", name, text)
     if resampled := target["resampled"]:
         yield from _of_resampling(summary, name, target, resampled)
     elif target["annotated_below_min_voxels"] >= NOTABLE_SHARE * target["lesions"]:
@@ -68,19 +68,19 @@ def _of_target(summary: Mapping[str, Any], name: str, target: Mapping[str, Any])
             f"{summary['min_voxels']} voxels: see that they are no slips of the annotation, and evaluate them as a "
             "stratum of their own."
         )
-        yield Finding("tiny", name, text)
+        yield DatasetWarning("tiny", name, text)
     share = target["smaller_half_share"]
     if target["lesions"] > 1 and share < HIDDEN_SHARE:
         text = (
             f"the smaller half of the {target['lesions']} lesions of {name} has {share:.1%} of its volume, so Dice "
             "hardly shows whether they are found: look at the lesion recall, by size."
         )
-        yield Finding("hidden_from_dice", name, text)
+        yield DatasetWarning("hidden_from_dice", name, text)
 
 
 def _of_resampling(
     summary: Mapping[str, Any], name: str, target: Mapping[str, Any], resampled: Mapping[str, Any]
-) -> Iterator[Finding]:
+) -> Iterator[DatasetWarning]:
     plan, number = summary["plan"], resampled["lesions"]
     about = " (an estimate)" if resampled["how"] == "estimated" else ""
     if resampled["vanished"]:
@@ -89,7 +89,7 @@ def _of_resampling(
             f"{plan['configuration']} resamples to {by(plan['spacing'])}: no network can learn them, so "
             f"{_finer(summary)}."
         )
-        yield Finding("vanished", name, text)
+        yield DatasetWarning("vanished", name, text)
     if resampled["below_min_voxels"] >= NOTABLE_SHARE * number:
         where = " in any slice" if plan["slicewise"] and summary["dimensions"] == 3 else ""
         before = target["annotated_below_min_voxels"]
@@ -102,7 +102,7 @@ def _of_resampling(
             f"{_of(resampled['below_min_voxels'], number)} of {name} have fewer than {summary['min_voxels']} "
             f"{voxels_word(summary)}{where} of {plan['configuration']}{about}: {remedy}."
         )
-        yield Finding("tiny", name, text)
+        yield DatasetWarning("tiny", name, text)
     if resampled["below_token"] is not None and resampled["below_token"] >= NOTABLE_SHARE * number:
         network = summary["network"]
         text = (
@@ -110,7 +110,7 @@ def _of_resampling(
             f"({by(network['token'])} {voxels_word(summary)}){about}: {_finer(summary)}, and compare with a network "
             "that keeps the full resolution, such as the plans' own with -tr nnUNetTrainerCurriculum."
         )
-        yield Finding("below_token", name, text)
+        yield DatasetWarning("below_token", name, text)
 
 
 def _finer(summary: Mapping[str, Any]) -> str:
@@ -127,7 +127,7 @@ def _finer(summary: Mapping[str, Any]) -> str:
 
 def _of_folds(
     summary: Mapping[str, Any], splits: Sequence[Mapping[str, Sequence[str]]], written: bool
-) -> Iterator[Finding]:
+) -> Iterator[DatasetWarning]:
     cases = {case["case"]: case for case in summary["per_case"]}
     where = "splits_final.json" if written else "the split that nnU-Net is going to make"
     if not splits:
@@ -135,11 +135,11 @@ def _of_folds(
             f"{counted(len(cases), 'case')} are too few for the five folds that nnU-Net makes: train fold all, or "
             "write a splits_final.json."
         )
-        yield Finding("too_few_cases_for_folds", None, text)
+        yield DatasetWarning("too_few_cases_for_folds", None, text)
     unknown = sorted({case for fold in splits for part in ("train", "val") for case in fold[part]} - cases.keys())
     if unknown:
         text = f"splits_final.json names {listed(unknown)}, which the dataset does not have: nnU-Net will fail on them."
-        yield Finding("unknown_cases_in_folds", None, text)
+        yield DatasetWarning("unknown_cases_in_folds", None, text)
     for name, target in summary["targets"].items():
         if not target["lesions"]:
             continue
@@ -155,7 +155,7 @@ def _of_folds(
                     f"in {where}, fold {listed(folds)} has no {name} among its {role} cases, so {consequence}: write a "
                     f"splits_final.json that spreads the {counted(len(having), 'case')} with it."
                 )
-                yield Finding(f"absent_from_{role}", name, text)
+                yield DatasetWarning(f"absent_from_{role}", name, text)
 
 
 def voxels_word(summary: Mapping[str, Any]) -> str:

@@ -12,8 +12,8 @@ from nnunetv2_mamba.evaluation.protocol import Connectivity
 from nnunetv2_mamba.evaluation.targets import Target, ignore_label_of, targets_of
 from nnunetv2_mamba.folders.dataset import Dataset, read_json, reader_for
 from nnunetv2_mamba.folders.preprocessed import Preprocessed
-from nnunetv2_mamba.inspection.case import CaseFiles, InspectedCase, Job
-from nnunetv2_mamba.inspection.findings import Finding, findings_of, listed
+from nnunetv2_mamba.inspection.case import InspectedCase, InspectionFiles, Job
+from nnunetv2_mamba.inspection.findings import DatasetWarning, findings_of, listed
 from nnunetv2_mamba.inspection.planned import configuration_of, network_of, preprocessed_in
 from nnunetv2_mamba.inspection.summary import Setting, summarize
 
@@ -38,7 +38,7 @@ class Inspected:
     preprocessed: Preprocessed | None
     folder: Path
     job: Job
-    cases: list[CaseFiles]
+    cases: list[InspectionFiles]
 
     @classmethod
     def of(
@@ -109,7 +109,7 @@ class Inspected:
             raise EvaluationError("some cases are images and some are volumes: make two datasets of them.")
         summary = summarize(cases, self.job, self.setting)
         splits, written = self.dataset.splits([case.case for case in cases])
-        odd = [Finding("label_file", None, warning) for case in cases for warning in case.warnings]
+        odd = [DatasetWarning("label_file", None, warning) for case in cases for warning in case.warnings]
         findings = [*findings_of(summary, splits, written), *self._findings(), *odd]
         return {
             "label_folder": str(self.folder),
@@ -118,7 +118,7 @@ class Inspected:
             "findings": [dataclasses.asdict(finding) for finding in findings],
         }
 
-    def _findings(self) -> Iterator[Finding]:
+    def _findings(self) -> Iterator[DatasetWarning]:
         """What does not fit together among the files."""
         missing = [files.case for files in self.cases if files.preprocessed is None]
         if self.preprocessed is not None and missing and not self.setting.only_preprocessed:
@@ -126,7 +126,7 @@ class Inspected:
                 f"{len(missing)} of {len(self.cases)} cases are not preprocessed ({listed(missing)}), and nnU-Net "
                 "trains only with those that are: run nnUNetv2_preprocess again."
             )
-            yield Finding("not_preprocessed", None, text)
+            yield DatasetWarning("not_preprocessed", None, text)
         if self.dataset.raw is not None and self.dataset.preprocessed is not None:
             copy = self.dataset.preprocessed / "dataset.json"
             if copy.is_file() and read_json(copy).get("labels") != self.description["labels"]:
@@ -134,7 +134,7 @@ class Inspected:
                     "dataset.json names other labels in nnUNet_raw than in nnUNet_preprocessed, with which nnU-Net "
                     "trains: run nnUNetv2_plan_and_preprocess again."
                 )
-                yield Finding("labels_changed", None, text)
+                yield DatasetWarning("labels_changed", None, text)
 
     def _not_known(self) -> Iterator[str]:
         """What cannot be said from the files that are there."""
@@ -153,15 +153,15 @@ def _cases(
     description: Mapping[str, Any],
     plans: Mapping[str, Any] | None,
     preprocessed: Preprocessed | None,
-) -> tuple[Path, list[CaseFiles], SegmentationReader]:
+) -> tuple[Path, list[InspectionFiles], SegmentationReader]:
     """Folder and files of the labels, or for want of any those of the preprocessed cases, and what reads them."""
     labels = dataset.label_files(description)
     if labels is not None:
         known = {} if preprocessed is None else preprocessed.files()
-        cases = [CaseFiles(case, path, known.get(case)) for case, path in labels[1].items()]
+        cases = [InspectionFiles(case, path, known.get(case)) for case, path in labels[1].items()]
         return labels[0], cases, reader_for(description, plans, cases[0].labels)
     if preprocessed is not None:
-        return preprocessed.folder, [CaseFiles(*case) for case in preprocessed.files().items()], preprocessed
+        return preprocessed.folder, [InspectionFiles(*case) for case in preprocessed.files().items()], preprocessed
     raise EvaluationError(
         f"{dataset.name} has labels neither in nnUNet_raw nor in nnUNet_preprocessed (gt_segmentations, or cases of "
         "the configuration): check these variables."

@@ -9,12 +9,12 @@ import numpy as np
 from nnunetv2_mamba import plugin
 from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.folders.preprocessed import Preprocessed
-from nnunetv2_mamba.inspection.summary import Network, Plan
+from nnunetv2_mamba.inspection.summary import PlannedConfiguration, PlannedNetwork
 
 DEFAULT_TRAINER = "nnUNetTrainerS3Mamba"
 
 
-def configuration_of(plans: Mapping[str, Any], name: str | None) -> tuple[Plan, dict[str, Any]]:
+def configuration_of(plans: Mapping[str, Any], name: str | None) -> tuple[PlannedConfiguration, dict[str, Any]]:
     """A configuration, with what it inherits.
 
     Args:
@@ -32,7 +32,9 @@ def configuration_of(plans: Mapping[str, Any], name: str | None) -> tuple[Plan, 
         raise EvaluationError(f"{plans['plans_name']} has no configuration {name}, only {', '.join(names)}: change -c.")
     configuration = PlansManager(dict(plans)).get_configuration(name).configuration
     spacing, patch = configuration["spacing"], configuration["patch_size"]
-    return Plan(plans["plans_name"], name, tuple(map(float, spacing)), tuple(map(int, patch))), configuration
+    return PlannedConfiguration(
+        plans["plans_name"], name, tuple(map(float, spacing)), tuple(map(int, patch))
+    ), configuration
 
 
 def preprocessed_in(folder: Path, plans: Mapping[str, Any], configuration: Mapping[str, Any]) -> Preprocessed | None:
@@ -48,7 +50,7 @@ def preprocessed_in(folder: Path, plans: Mapping[str, Any], configuration: Mappi
     return found if found.files() else None
 
 
-def network_of(trainer: str | None, configuration: Mapping[str, Any]) -> Network | None:
+def network_of(trainer: str | None, configuration: Mapping[str, Any]) -> PlannedNetwork | None:
     """The network that a trainer trains; for trainers of others it is taken to be the one that the plans name.
 
     Args:
@@ -81,4 +83,4 @@ def network_of(trainer: str | None, configuration: Mapping[str, Any]) -> Network
         return None
     total_stride = np.prod(np.asarray(strides, dtype=int), axis=0).tolist()
     name = architecture["network_class_name"].rpartition(".")[2]
-    return Network(trainer or "nnUNetTrainer", name, tuple(token_size(architecture)), tuple(total_stride))
+    return PlannedNetwork(trainer or "nnUNetTrainer", name, tuple(token_size(architecture)), tuple(total_stride))

@@ -17,7 +17,7 @@ QUANTILES = {"min": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "
 
 
 @dataclass(frozen=True)
-class Network:
+class PlannedNetwork:
     """What a network makes of an image.
 
     Attributes:
@@ -34,7 +34,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlannedConfiguration:
     """The part of nnU-Net's plans that decides what a network gets to see.
 
     Attributes:
@@ -62,8 +62,8 @@ class Setting:
     """
 
     min_voxels: int
-    plan: Plan | None = None
-    network: Network | None = None
+    plan: PlannedConfiguration | None = None
+    network: PlannedNetwork | None = None
     only_preprocessed: bool = False
 
 

@@ -6,10 +6,12 @@ from functools import partial
 from tqdm import tqdm
 
 from nnunetv2_mamba.evaluation.parallel import for_each
-from nnunetv2_mamba.inspection.case import CaseFiles, InspectedCase, Job, inspect_case
+from nnunetv2_mamba.inspection.case import InspectedCase, InspectionFiles, Job, inspect_case
 
 
-def survey(job: Job, cases: Sequence[CaseFiles], processes: int = 1, progress: bool = False) -> list[InspectedCase]:
+def survey(
+    job: Job, cases: Sequence[InspectionFiles], processes: int = 1, progress: bool = False
+) -> list[InspectedCase]:
     """Measure every case.
 
     Args:

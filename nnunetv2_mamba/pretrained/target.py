@@ -22,7 +22,7 @@ SEED = 0
 
 
 @dataclass(frozen=True)
-class Target:
+class ConversionTarget:
     """What weights are converted for.
 
     Attributes:
@@ -36,7 +36,7 @@ class Target:
     dataset: str
 
 
-def build_target(trainer: str, dataset: str, configuration: str, plans: str) -> Target:
+def build_target(trainer: str, dataset: str, configuration: str, plans: str) -> ConversionTarget:
     """The network of a trainer for one configuration of a preprocessed dataset.
 
     Args:
@@ -71,7 +71,7 @@ def build_target(trainer: str, dataset: str, configuration: str, plans: str) -> 
             f"give a trainer of VM-UNet or its relatives, or plans that name one of them."
         )
     images = len(dataset_json["modality" if "modality" in dataset_json else "channel_names"])
-    return Target(network, images, name)
+    return ConversionTarget(network, images, name)
 
 
 def _trainer_class(name: str) -> type[nnUNetTrainer]:

@@ -16,7 +16,7 @@ SHOWN = 6
 
 
 @dataclass
-class Report:
+class TransferReport:
     """What became of each tensor; all but `mismatched` give numbers of elements by name.
 
     Attributes:
@@ -81,7 +81,7 @@ class Report:
 @torch.no_grad()
 def transfer(
     source: Mapping[str, Tensor], network: VSSUNet, image_channels: int | None = None
-) -> tuple[dict[str, Tensor], Report]:
+) -> tuple[dict[str, Tensor], TransferReport]:
     """The state dict of a network with everything that VMamba has for it.
 
     Args:
@@ -98,7 +98,7 @@ def transfer(
     state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     channels = network.input_channels if image_channels is None else image_channels
     names = counterparts(network)
-    report = Report(loadable=sum(state[name].numel() for name in names))
+    report = TransferReport(loadable=sum(state[name].numel() for name in names))
     for name, own in state.items():
         if names.get(name) not in source:
             report.missing[name] = own.numel()

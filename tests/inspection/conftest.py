@@ -9,7 +9,7 @@ import pytest
 
 from nnunetv2_mamba.evaluation.targets import Target
 from nnunetv2_mamba.folders.preprocessed import Preprocessed
-from nnunetv2_mamba.inspection.case import CaseFiles, Job, inspect_case
+from nnunetv2_mamba.inspection.case import InspectionFiles, Job, inspect_case
 from nnunetv2_mamba.inspection.summary import Setting, summarize
 
 
@@ -59,7 +59,7 @@ def summary_of():
         grid = None if setting.plan is None else setting.plan.spacing
         known = {} if preprocessed is None else preprocessed.files()
         whole = Job(ArrayReader(arrays, spacing), targets, grid=grid, preprocessed=preprocessed, **job)
-        cases = [inspect_case(whole, CaseFiles(case, Path(case), known.get(case))) for case in arrays]
+        cases = [inspect_case(whole, InspectionFiles(case, Path(case), known.get(case))) for case in arrays]
         return summarize(cases, whole, setting)
 
     return summary_of

@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 
 from nnunetv2_mamba.inspection import findings
-from nnunetv2_mamba.inspection.summary import QUANTILES, Plan, Setting
+from nnunetv2_mamba.inspection.summary import QUANTILES, PlannedConfiguration, Setting
 
 PAGE = (Path(__file__).parents[2] / "docs" / "inspect.md").read_text()
 
 
 def test_every_number_is_explained(summary_of):
-    summary = summary_of({"a": np.eye(3)}, setting=Setting(2, Plan("nnUNetPlans", "2d", (1.0, 1.0), (8, 8))))
+    summary = summary_of(
+        {"a": np.eye(3)}, setting=Setting(2, PlannedConfiguration("nnUNetPlans", "2d", (1.0, 1.0), (8, 8)))
+    )
     target = summary["targets"]["blob"]
     settings = {"dimensions", "connectivity", "min_voxels", "plan", "network", "only_preprocessed", "targets"}
     keys = {*(summary.keys() - settings), *(target.keys() - {"labels"}), *target["resampled"], *QUANTILES}

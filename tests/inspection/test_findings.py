@@ -6,12 +6,12 @@ import pytest
 from nnunetv2_mamba.evaluation.targets import Target
 from nnunetv2_mamba.folders.preprocessed import Preprocessed
 from nnunetv2_mamba.inspection.findings import findings_of
-from nnunetv2_mamba.inspection.summary import Network, Plan, Setting
+from nnunetv2_mamba.inspection.summary import PlannedConfiguration, PlannedNetwork, Setting
 from tests.evaluation.drawings import labels
 from tests.inspection.conftest import save_preprocessed
 
-PLAN = Plan("nnUNetPlans", "2d", (1.0, 1.0), (8, 8))
-TOKENS = Network("nnUNetTrainerS3Mamba", "S3Mamba", (4, 4), (32, 32))
+PLAN = PlannedConfiguration("nnUNetPlans", "2d", (1.0, 1.0), (8, 8))
+TOKENS = PlannedNetwork("nnUNetTrainerS3Mamba", "S3Mamba", (4, 4), (32, 32))
 SQUARE = np.pad(np.ones((5, 5), dtype=int), 2)
 DOT = labels("""
 ...
@@ -64,7 +64,7 @@ def test_tiny_as_annotated_is_not_blamed_on_resampling(summary_of):
 
 
 def test_made_tiny_by_resampling(summary_of):
-    coarse = Plan("nnUNetPlans", "2d", (3.0, 3.0), (8, 8))
+    coarse = PlannedConfiguration("nnUNetPlans", "2d", (3.0, 3.0), (8, 8))
     found = by_kind(summary_of(many(a=SQUARE), setting=Setting(3, coarse)))
     assert found["tiny"].endswith(
         "as annotated it is 0, so add a configuration to the plans that inherits from 2d and has a finer spacing."
@@ -79,7 +79,7 @@ def test_smaller_than_a_token(summary_of):
 
 
 def test_a_network_at_full_resolution_has_no_tokens_to_be_smaller_than(summary_of):
-    plain = Network("nnUNetTrainer", "PlainConvUNet", (1, 1), (32, 32))
+    plain = PlannedNetwork("nnUNetTrainer", "PlainConvUNet", (1, 1), (32, 32))
     assert "below_token" not in by_kind(summary_of(many(a=DOT), setting=Setting(1, PLAN, plain)))
 
 
@@ -101,7 +101,7 @@ def test_vanished(summary_of, tmp_path, configuration, spacing, remedy):
     summary = summary_of(
         {"a": volume, "b": volume},
         spacing=(4.0, 1.0, 1.0),
-        setting=Setting(1, Plan("nnUNetPlans", configuration, spacing, (4,) * len(spacing))),
+        setting=Setting(1, PlannedConfiguration("nnUNetPlans", configuration, spacing, (4,) * len(spacing))),
         preprocessed=Preprocessed(tmp_path, (0, 1, 2), spacing),
         slicewise=configuration == "2d",
     )

@@ -7,15 +7,15 @@ from PIL import Image
 from nnunetv2_mamba.evaluation import parallel
 from nnunetv2_mamba.evaluation.targets import Target
 from nnunetv2_mamba.folders.preprocessed import Preprocessed
-from nnunetv2_mamba.inspection.case import CaseFiles, Job
+from nnunetv2_mamba.inspection.case import InspectionFiles, Job
 from nnunetv2_mamba.inspection.plot import plot, sizes_seen
-from nnunetv2_mamba.inspection.summary import Network, Plan, Setting
+from nnunetv2_mamba.inspection.summary import PlannedConfiguration, PlannedNetwork, Setting
 from nnunetv2_mamba.inspection.survey import survey
 from nnunetv2_mamba.inspection.text import WIDTH, render
 from tests.inspection.conftest import save_preprocessed
 
-TOKENS = Network("nnUNetTrainerS3Mamba", "S3Mamba", (4, 4), (32, 32))
-FINE, COARSE = (Plan("nnUNetPlans", "2d", (width, width), (64, 64)) for width in (1.0, 3.0))
+TOKENS = PlannedNetwork("nnUNetTrainerS3Mamba", "S3Mamba", (4, 4), (32, 32))
+FINE, COARSE = (PlannedConfiguration("nnUNetPlans", "2d", (width, width), (64, 64)) for width in (1.0, 3.0))
 
 
 def squares(*sides: int) -> np.ndarray:
@@ -33,7 +33,7 @@ def test_processes_give_what_one_gives_in_the_same_order(tmp_path, monkeypatch):
         save_preprocessed(tmp_path, f"case{index}", squares(index + 1)[None], (1, 9, 9), (999, 1, 1))
     reader = Preprocessed(tmp_path, (0, 1, 2), (1.0, 1.0))
     job = Job(reader, (Target("blob", (1,)),))
-    cases = [CaseFiles(*case) for case in reader.files().items()]
+    cases = [InspectionFiles(*case) for case in reader.files().items()]
     alone = survey(job, cases)
     monkeypatch.setattr(parallel, "INLINE_SECONDS", 0.0)
     together = survey(job, cases, processes=2)

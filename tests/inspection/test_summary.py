@@ -9,8 +9,8 @@ import pytest
 from nnunetv2_mamba.evaluation.targets import Target
 from nnunetv2_mamba.folders.preprocessed import Preprocessed
 from nnunetv2_mamba.inspection.summary import (
-    Network,
-    Plan,
+    PlannedConfiguration,
+    PlannedNetwork,
     Setting,
     diameter,
     quantiles,
@@ -33,7 +33,7 @@ IMAGES = {
     "empty": np.zeros((3, 8), dtype=int),
 }
 TWO = (Target("ones", (1,)), Target("twos", (2,)))
-TOKENS = Network("nnUNetTrainerS3Mamba", "S3Mamba", (2, 2), (4, 4))
+TOKENS = PlannedNetwork("nnUNetTrainerS3Mamba", "S3Mamba", (2, 2), (4, 4))
 
 
 def test_images(summary_of):
@@ -100,7 +100,7 @@ def test_what_nobody_annotated_counts_for_no_fraction(summary_of):
 
 
 def test_an_estimate_of_what_resampling_leaves(summary_of):
-    plan = Plan("nnUNetPlans", "2d", (2.0, 3.0), (8, 8))
+    plan = PlannedConfiguration("nnUNetPlans", "2d", (2.0, 3.0), (8, 8))
     summary = summary_of(IMAGES, targets=TWO, setting=Setting(min_voxels=3, plan=plan, network=TOKENS))
     resampled = summary["targets"]["ones"]["resampled"]
     assert (resampled["how"], resampled["cases"], resampled["vanished"]) == ("estimated", 3, None)
@@ -120,7 +120,7 @@ def test_what_resampling_has_left(summary_of, tmp_path):
 ..22
 """)
     save_preprocessed(tmp_path, "first", preprocessed[None], (1, 4, 8), (999, 1, 1))
-    setting = Setting(min_voxels=2, plan=Plan("nnUNetPlans", "2d", (2.0, 2.0), (8, 8)), network=TOKENS)
+    setting = Setting(min_voxels=2, plan=PlannedConfiguration("nnUNetPlans", "2d", (2.0, 2.0), (8, 8)), network=TOKENS)
     kept = Preprocessed(tmp_path, (0, 1, 2), (2.0, 2.0))
     # The second case has not been preprocessed, so it is not compared.
     arrays = {"first": image, "second": labels("1...")}
@@ -146,7 +146,7 @@ def test_a_network_for_slices_sees_the_largest_slice_of_a_lesion(summary_of, tmp
     volume = np.zeros((4, 4, 3), dtype=int)
     volume[:2, :2, 1], volume[0, 0] = 1, 1
     save_preprocessed(tmp_path, "a", volume.transpose(2, 0, 1), (3, 4, 4), (1.0, 1.0, 5.0))
-    setting = Setting(min_voxels=5, plan=Plan("nnUNetPlans", "2d", (1.0, 1.0), (8, 8)), network=TOKENS)
+    setting = Setting(min_voxels=5, plan=PlannedConfiguration("nnUNetPlans", "2d", (1.0, 1.0), (8, 8)), network=TOKENS)
     summary = summary_of(
         {"a": volume},
         spacing=(1.0, 1.0, 5.0),
@@ -165,7 +165,7 @@ def test_a_network_for_slices_sees_the_largest_slice_of_a_lesion(summary_of, tmp
 
 
 def test_only_preprocessed_segmentations(summary_of):
-    setting = Setting(2, Plan("nnUNetPlans", "2d", (1.0, 1.0), (8, 8)), TOKENS, only_preprocessed=True)
+    setting = Setting(2, PlannedConfiguration("nnUNetPlans", "2d", (1.0, 1.0), (8, 8)), TOKENS, only_preprocessed=True)
     ones = summary_of(IMAGES, targets=TWO, setting=setting)["targets"]["ones"]
     assert ones["touch_border"] is ones["annotated_below_min_voxels"] is ones["resampled"]["vanished"] is None
     assert (ones["resampled"]["how"], ones["resampled"]["below_min_voxels"]) == ("measured", 3)

@@ -62,17 +62,14 @@ class LesionReportMixin(nnUNetTrainer):
     def _evaluate_lesions(self, folder: Path) -> "Evaluation":
         from nnunetv2_mamba.evaluation.folder import Settings, evaluate_files
         from nnunetv2_mamba.evaluation.presets import protocol_from
-        from nnunetv2_mamba.evaluation.targets import ignore_label_of, known_labels, targets_of
 
         references = Path(self.preprocessed_dataset_folder_base, "gt_segmentations")
         cases = self._validation_files(folder, references)
         protocol = self.lesion_protocol
-        settings = Settings(
-            reader=self.plans_manager.image_reader_writer_class(),
-            targets=targets_of(self.dataset_json),
+        settings = Settings.of(
+            self.dataset_json,
+            self.plans_manager.image_reader_writer_class(),
             protocol=protocol_from(protocol) if isinstance(protocol, str) else protocol,
-            ignore_label=ignore_label_of(self.dataset_json),
-            known=known_labels(self.dataset_json),
         )
         about = {
             "folds": [self.fold],
