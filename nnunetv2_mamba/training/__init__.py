@@ -1,1 +1,41 @@
-"""What our nnU-Net trainers are made of: one file for each deviation from the stock trainer, and their base."""
+"""What our nnU-Net trainers are made of, for trainers of your own too.
+
+The names below are imported when they are used: importing this package loads neither torch nor nnU-Net.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nnunetv2_mamba.training.curriculum import Curriculum, CurriculumMixin
+    from nnunetv2_mamba.training.records.cost import CostMixin
+    from nnunetv2_mamba.training.records.lesion_report import LesionReportMixin
+    from nnunetv2_mamba.training.robust_trainer import RobustTrainer
+    from nnunetv2_mamba.training.safety.safe_checkpoint import SafeCheckpointMixin
+    from nnunetv2_mamba.training.trainer import MambaTrainer
+
+_MODULES = {
+    "CostMixin": "records.cost",
+    "Curriculum": "curriculum",
+    "CurriculumMixin": "curriculum",
+    "LesionReportMixin": "records.lesion_report",
+    "MambaTrainer": "trainer",
+    "RobustTrainer": "robust_trainer",
+    "SafeCheckpointMixin": "safety.safe_checkpoint",
+}
+
+__all__ = [
+    "CostMixin",
+    "Curriculum",
+    "CurriculumMixin",
+    "LesionReportMixin",
+    "MambaTrainer",
+    "RobustTrainer",
+    "SafeCheckpointMixin",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

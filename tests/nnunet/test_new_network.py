@@ -90,7 +90,7 @@ TRAINER = '''
 """nnU-Net trainer of the toy; select it with ``-tr nnUNetTrainerToyNetwork``."""
 
 import toy_networks
-from nnunetv2_mamba.training.trainer import MambaTrainer
+from nnunetv2_mamba.training import MambaTrainer
 
 
 class nnUNetTrainerToyNetwork(MambaTrainer):
