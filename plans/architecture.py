@@ -17,7 +17,7 @@ NNUNETS_OWN = "dynamic_network_architectures."
 def network_class(architecture: Mapping[str, Any]) -> type[UShapedNetwork] | None:
     """The registered network that a plan's ``architecture`` entry names; None where it names another one."""
     name = architecture["network_class_name"]
-    if not name.startswith(NNUNETS_OWN):
+    if "." in name and not name.startswith(NNUNETS_OWN):
         # The module of another package registers its networks when it is imported.
         with suppress(ImportError):
             import_module(name.rpartition(".")[0])

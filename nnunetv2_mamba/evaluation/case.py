@@ -30,11 +30,6 @@ class Comparison:
     matched: MatchedParts
 
     @property
-    def cell(self) -> Emptiness:
-        """Earlier name of `emptiness`."""
-        return self.emptiness
-
-    @property
     def lesions(self) -> list[Part]:
         """Lesions of the reference."""
         return [part for part in self.parts if part.kind == "lesion"]

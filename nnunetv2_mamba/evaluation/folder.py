@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from nnunetv2_mamba import __version__
 from nnunetv2_mamba.evaluation.case import MaskPair, compare_pair
-from nnunetv2_mamba.evaluation.cells import require_known_metrics
+from nnunetv2_mamba.evaluation.emptiness import require_known_metrics
 from nnunetv2_mamba.evaluation.errors import EvaluationError, GeometryError
 from nnunetv2_mamba.evaluation.froc import counts_by_threshold, probabilities_of
 from nnunetv2_mamba.evaluation.grids import compare_grids
@@ -244,7 +244,7 @@ def evaluate_case(files: CaseFiles, settings: Settings) -> dict[str, Any]:
         comparison = compare_pair(pair, settings.protocol)
         results["parts"][target.name] = comparison.parts
         results["targets"][target.name] = {
-            "cell": comparison.cell,
+            "cell": comparison.emptiness,
             "counts": comparison.counts,
             "metrics": comparison.metrics,
         }

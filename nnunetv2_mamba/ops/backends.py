@@ -77,6 +77,8 @@ class Backend(Protocol):
 
 AnyBackend = TypeVar("AnyBackend", bound=Backend)
 
+_registries: "list[BackendRegistry]" = []
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -255,6 +257,12 @@ class BackendRegistry(Generic[AnyBackend]):
         return Verdict(reason, error, remedy)
 
 
+def publish(registry: "BackendRegistry[AnyBackend]") -> "BackendRegistry[AnyBackend]":
+    """Make the registry of an op one of those that `explain` and `known_backends` know."""
+    _registries.append(registry)
+    return registry
+
+
 def check_kinds(op: str, tensors: Sequence[Tensor | None]) -> None:
     """Raise a ValueError where tensors lie on different devices or are not of real floating-point numbers."""
     given = [tensor for tensor in tensors if tensor is not None]
@@ -270,12 +278,12 @@ def explain(device: str) -> list[Decision]:
     Args:
         device: torch device type, such as ``"cpu"`` or ``"cuda"``.
     """
-    return [decision for registry in _registries() for decision in registry.explain(Call(device))]
+    return [decision for registry in _registries for decision in registry.explain(Call(device))]
 
 
 def known_backends() -> set[str]:
     """Names of all backends of all ops."""
-    return {name for registry in _registries() for name in registry.backends}
+    return {name for registry in _registries for name in registry.backends}
 
 
 def _in_one_line(error: Exception) -> str:
@@ -297,10 +305,3 @@ def _undisturbed(check: Callable[[], float]) -> float:
 
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(run).result()
-
-
-def _registries() -> tuple[BackendRegistry, ...]:
-    from nnunetv2_mamba.ops.convolution.registry import REGISTRY as causal_conv1d
-    from nnunetv2_mamba.ops.scan.registry import REGISTRY as selective_scan
-
-    return selective_scan, causal_conv1d

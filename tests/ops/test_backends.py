@@ -10,12 +10,12 @@ from torch.utils.checkpoint import checkpoint
 
 from nnunetv2_mamba.ops import BackendError, causal_conv1d, explain, selective_scan
 from nnunetv2_mamba.ops.backends import BackendRegistry, Call
-from nnunetv2_mamba.ops.scan.chunked import ChunkedBackend
+from nnunetv2_mamba.ops.scan.backends.mamba_ssm import MambaSsmBackend
+from nnunetv2_mamba.ops.scan.backends.numba import NumbaBackend
+from nnunetv2_mamba.ops.scan.backends.reference import ReferenceBackend
+from nnunetv2_mamba.ops.scan.backends.torch import ChunkedBackend
 from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments
-from nnunetv2_mamba.ops.scan.cpu import NumbaBackend
-from nnunetv2_mamba.ops.scan.mamba_ssm_backend import MambaSsmBackend
 from nnunetv2_mamba.ops.scan.orders import visiting_orders
-from nnunetv2_mamba.ops.scan.reference import ReferenceBackend
 from nnunetv2_mamba.ops.scan.registry import REGISTRY
 from nnunetv2_mamba.ops.scan.self_check import largest_error
 

@@ -8,9 +8,9 @@ import torch
 
 from nnunetv2_mamba.ops import causal_conv1d
 from nnunetv2_mamba.ops.backends import BackendRegistry, Call
-from nnunetv2_mamba.ops.convolution.cpu import STRETCH, NumbaConvolution
+from nnunetv2_mamba.ops.convolution.backends.causal_conv1d import PackageConvolution
+from nnunetv2_mamba.ops.convolution.backends.numba import STRETCH, NumbaConvolution
 from nnunetv2_mamba.ops.convolution.library import opaque_conv1d
-from nnunetv2_mamba.ops.convolution.package import PackageConvolution
 from nnunetv2_mamba.ops.convolution.registry import REGISTRY
 
 

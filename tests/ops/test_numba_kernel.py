@@ -11,7 +11,7 @@ from numba.core.codegen import get_host_cpu_features
 CHECK = """
 import torch
 from nnunetv2_mamba.ops import causal_conv1d, selective_scan
-from nnunetv2_mamba.ops.scan.cpu import NumbaBackend
+from nnunetv2_mamba.ops.scan.backends.numba import NumbaBackend
 from nnunetv2_mamba.ops.cpu.lanes import LANES
 torch.manual_seed(0)
 inputs = [torch.randn(2, 70, 45), torch.randn(2, 70, 45), -torch.rand(70, 6), *torch.randn(2, 2, 6, 45)]

@@ -12,10 +12,10 @@ from torch.utils.checkpoint import checkpoint
 from nnunetv2_mamba.ops import BackendError, selective_scan
 from nnunetv2_mamba.ops.backends import BackendRegistry, Call
 from nnunetv2_mamba.ops.passing import MORE_MEMORY, PAUSES, WORKING_DISK, remedy_if_passing
-from nnunetv2_mamba.ops.scan.chunked import ChunkedBackend
-from nnunetv2_mamba.ops.scan.reference import ReferenceBackend
+from nnunetv2_mamba.ops.scan.backends.reference import ReferenceBackend
+from nnunetv2_mamba.ops.scan.backends.torch import ChunkedBackend
+from nnunetv2_mamba.ops.scan.backends.triton import TritonBackend
 from nnunetv2_mamba.ops.scan.registry import REGISTRY, TIMES_AS_LONG
-from nnunetv2_mamba.ops.scan.triton_backend import TritonBackend
 
 CPU = Call("cpu")
 FULL_DISK = OSError(errno.ENOSPC, "No space left on device")
@@ -200,7 +200,7 @@ def test_triton_that_meets_a_full_disk_at_its_import_may_pass(monkeypatch):
     def full(name):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("nnunetv2_mamba.ops.scan.triton_backend.importlib.import_module", full)
+    monkeypatch.setattr("nnunetv2_mamba.ops.scan.backends.triton.importlib.import_module", full)
     monkeypatch.setattr(torch.version, "hip", None)
     refused = registry_of(TritonBackend()).explain(Call("cuda"))[0]
     assert refused.reason == "rejected for now: it does not load: OSError: [Errno 28] No space left on device"

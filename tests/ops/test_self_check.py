@@ -8,10 +8,10 @@ import pytest
 from nnunetv2_mamba.ops import BackendError, selective_scan
 from nnunetv2_mamba.ops.backends import BackendRegistry, Call
 from nnunetv2_mamba.ops.scan import numba_backward, numba_forward
-from nnunetv2_mamba.ops.scan.chunked import ChunkedBackend
+from nnunetv2_mamba.ops.scan.backends.numba import NumbaBackend
+from nnunetv2_mamba.ops.scan.backends.reference import ReferenceBackend
+from nnunetv2_mamba.ops.scan.backends.torch import ChunkedBackend
 from nnunetv2_mamba.ops.scan.contract import CHUNK
-from nnunetv2_mamba.ops.scan.cpu import NumbaBackend
-from nnunetv2_mamba.ops.scan.reference import ReferenceBackend
 from nnunetv2_mamba.ops.scan.registry import REGISTRY
 from nnunetv2_mamba.ops.scan.self_check import largest_error
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nnunetv2_mamba.ops.backends import Call
-from nnunetv2_mamba.ops.scan.triton_backend import TritonBackend
+from nnunetv2_mamba.ops.scan.backends.triton import TritonBackend
 
 pytest.importorskip("triton")
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from nnunetv2_mamba.ops.scan import library, triton_plan
+from nnunetv2_mamba.ops.scan.backends.triton import TritonBackend
 from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments
 from nnunetv2_mamba.ops.scan.orders import visiting_orders
-from nnunetv2_mamba.ops.scan.triton_backend import TritonBackend
 from nnunetv2_mamba.ops.scan.triton_plan import BACKWARD, FORWARD
 
 triton = pytest.importorskip("triton")

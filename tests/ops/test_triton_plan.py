@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nnunetv2_mamba.ops.scan import library, triton_plan
+from nnunetv2_mamba.ops.scan.backends.triton import TritonBackend
 from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments
-from nnunetv2_mamba.ops.scan.triton_backend import TritonBackend
 
 triton = pytest.importorskip("triton")
 

@@ -23,10 +23,10 @@ from torch import Tensor
 from nnunetv2_mamba.ops import cross_selective_scan, selective_scan
 from nnunetv2_mamba.ops.backends import BackendRegistry, Call
 from nnunetv2_mamba.ops.scan import library, self_check, triton_backward, triton_forward, triton_plan, triton_tiles
+from nnunetv2_mamba.ops.scan.backends.reference import ReferenceBackend, grid_scan_reference
+from nnunetv2_mamba.ops.scan.backends.triton import TritonBackend
 from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments
 from nnunetv2_mamba.ops.scan.orders import cyclic_axis_orders, visiting_orders
-from nnunetv2_mamba.ops.scan.reference import ReferenceBackend, grid_scan_reference
-from nnunetv2_mamba.ops.scan.triton_backend import TritonBackend
 from tests.ops.quick_interpreter import make_quick
 
 

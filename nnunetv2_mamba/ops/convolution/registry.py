@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from nnunetv2_mamba.ops.backends import BackendRegistry, Call
+from nnunetv2_mamba.ops.backends import BackendRegistry, Call, publish
+from nnunetv2_mamba.ops.convolution.backends.causal_conv1d import PackageConvolution
+from nnunetv2_mamba.ops.convolution.backends.numba import NumbaConvolution
+from nnunetv2_mamba.ops.convolution.backends.torch import DepthwiseConvolution
 from nnunetv2_mamba.ops.convolution.contract import ConvolutionBackend
-from nnunetv2_mamba.ops.convolution.cpu import NumbaConvolution
-from nnunetv2_mamba.ops.convolution.depthwise import DepthwiseConvolution
-from nnunetv2_mamba.ops.convolution.package import PackageConvolution
 
 
 def _first(call: Call) -> Sequence[str]:
@@ -14,6 +14,6 @@ def _first(call: Call) -> Sequence[str]:
     return ("torch",) if call.device == "cpu" and not call.channels_last else ()
 
 
-REGISTRY: BackendRegistry[ConvolutionBackend] = BackendRegistry(
-    "causal_conv1d", [PackageConvolution(), NumbaConvolution(), DepthwiseConvolution()], first=_first
+REGISTRY: BackendRegistry[ConvolutionBackend] = publish(
+    BackendRegistry("causal_conv1d", [PackageConvolution(), NumbaConvolution(), DepthwiseConvolution()], first=_first)
 )

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from nnunetv2_mamba.ops.backends import Call
+from nnunetv2_mamba.ops.convolution.backends.torch import DepthwiseConvolution
 from nnunetv2_mamba.ops.convolution.contract import ConvolutionBackend
-from nnunetv2_mamba.ops.convolution.depthwise import DepthwiseConvolution
 
 LENGTHS = (2, 7, 4099)
 """Shorter than the filter, odd, and longer than what a kernel works on at a time."""

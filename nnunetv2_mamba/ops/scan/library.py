@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from nnunetv2_mamba.ops.scan.backends.reference import grid_scan_reference
 from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments
 from nnunetv2_mamba.ops.scan.orders import AxisOrder, unflatten_axis_orders, visiting_orders
-from nnunetv2_mamba.ops.scan.reference import grid_scan_reference
 from nnunetv2_mamba.ops.scan.registry import REGISTRY
 
 

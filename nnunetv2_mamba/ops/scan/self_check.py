@@ -6,9 +6,9 @@ from math import isnan, nan
 import torch
 from torch import Tensor
 
+from nnunetv2_mamba.ops.scan.backends.reference import grid_scan_reference
 from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments, ScanBackend
 from nnunetv2_mamba.ops.scan.orders import cyclic_axis_orders, visiting_orders
-from nnunetv2_mamba.ops.scan.reference import grid_scan_reference
 
 
 @dataclass(frozen=True)

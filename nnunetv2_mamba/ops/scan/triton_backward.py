@@ -79,10 +79,12 @@ def scan_backward(
     for i in range(count):
         chunk = begin // CHUNK + count - 1 - i
         saved = states + chunk * (d_state * width)
+        # All threads have read `starts` of the chunk before; now it is overwritten.
         tl.debug_barrier()
         for n in range(d_state):
             tl.store(starts + n * wide, tl.load(saved + n * width, mask=exists, other=0.0))
         for tile in range(TILES - 1):
+            # The states that the tile starts with were stored by the threads that hold the last row of the tile before.
             tl.debug_barrier()
             visits = chunk * CHUNK + tile * T + tl.arange(0, T)
             rows = tl.load(orders + visits).to(tl.int64)
@@ -96,6 +98,7 @@ def scan_backward(
                 after = states_after(decay, drive, tl.load(before), T)
                 tl.store(before + d_state * wide, row_of(after, T - 1, T))
         for j in range(TILES):
+            # `starts`, `carry` and `of_channels` were stored by some threads of the program and are loaded by others.
             tl.debug_barrier()
             tile = TILES - 1 - j
             visits = chunk * CHUNK + tile * T + tl.arange(0, T)

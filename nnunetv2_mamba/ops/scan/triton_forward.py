@@ -71,6 +71,7 @@ def scan_forward(
         step, _ = step_and_slope(load_tile(delta, rows, delta_row, channels, exists), shift, SOFTPLUS)
         driven = step * inputs
         output = inputs * weight[None, :]
+        # The states in `carry` were stored by the threads that hold the last row of a tile; all threads load them now.
         tl.debug_barrier()
         if SAVE:  # noqa: SIM102 - settled when the kernel is compiled, unlike the next condition
             if start % CHUNK == 0:
@@ -102,10 +103,10 @@ def segment_ends(
     SOFTPLUS: tl.constexpr, HAS_BIAS: tl.constexpr, GATE: tl.constexpr, BACKWARD: tl.constexpr,
     T: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """What each segment hands on when nothing is handed to it (batch, K, segments, N, columns), and its sum of steps.
+    """Last state of each segment that starts with the state zero (batch, K, segments, N, columns), and sum of its steps.
 
-    Forwards these are states, driven by u and B; backwards gradients of states, driven by dy and C. The ends are zero
-    before. The segment that hands on to none is left out.
+    With BACKWARD these are gradients of states, driven by dy and C instead of u and B. `ends` must be zero before. The
+    segment with no successor is left out.
     """
     sequence = (tl.program_id(0) // (groups * blocks)).to(tl.int64)
     sample, k = sequence // directions, sequence % directions
@@ -138,6 +139,7 @@ def segment_ends(
         if not BACKWARD:
             driven *= step
         total += tl.sum(tl.where((visits < length)[:, None], step, 0.0), 0)
+        # `ends` was stored by the threads that hold the outer row of a tile; all threads load it now.
         tl.debug_barrier()
         for n in range(d_state):
             decay = tl.exp2(step * tl.load(A2 + n * wide)[None, :])
@@ -156,7 +158,7 @@ def join_segments(
     ends, totals, A2, directions, wide, d_state, segments,
     BACKWARD: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Turn in place what segments hand on when nothing is handed to them into what is handed to them."""
+    """Replace the last state of each segment, computed from zero, by the state that the segment starts with."""
     per_sequence = tl.cdiv(d_state * wide, BLOCK)
     sequence = (tl.program_id(0) // per_sequence).to(tl.int64)
     entries = tl.program_id(0) % per_sequence * BLOCK + tl.arange(0, BLOCK)

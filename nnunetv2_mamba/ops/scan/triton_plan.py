@@ -56,7 +56,7 @@ FORWARD = Tiling(numbers=16, channels=2, registers=128, backward=False)
 BACKWARD = Tiling(numbers=16, channels=4, registers=168, backward=True)
 
 
-class Plan:
+class LaunchPlan:
     """Sizes of a scan and its cut into blocks of channels, segments of visits and slots of directions.
 
     Scratch beside copies of what is read or written: both passes hold carries (batch, K, segments, N, columns), the
@@ -145,7 +145,7 @@ class Inputs:
         flags: which of them were given, for the kernels.
     """
 
-    def __init__(self, scan: ScanArguments, plan: Plan) -> None:
+    def __init__(self, scan: ScanArguments, plan: LaunchPlan) -> None:
         from nnunetv2_mamba.ops.scan.triton_projections import gather_projections
 
         u, delta = channels_last(scan.u), channels_last(scan.delta)
@@ -170,7 +170,7 @@ class Inputs:
         }
 
 
-def segment_carries(inputs: Inputs, plan: Plan, dy: Tensor | None = None) -> Tensor:
+def segment_carries(inputs: Inputs, plan: LaunchPlan, dy: Tensor | None = None) -> Tensor:
     """What is handed to each segment (batch, K, segments, N, columns), zero for the first one.
 
     Args:
@@ -201,7 +201,7 @@ def segment_carries(inputs: Inputs, plan: Plan, dy: Tensor | None = None) -> Ten
     return carries
 
 
-class Target:
+class Destination:
     """Memory that a kernel writes instead of a result (..., D, L): channels-last, a slot for each direction at once.
 
     Attributes:

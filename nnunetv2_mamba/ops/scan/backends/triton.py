@@ -15,9 +15,9 @@ from nnunetv2_mamba.ops.scan.triton_plan import (
     BACKWARD,
     FORWARD,
     OPTIONS,
+    Destination,
     Inputs,
-    Plan,
-    Target,
+    LaunchPlan,
     channels_last,
     segment_carries,
     strides,
@@ -71,10 +71,10 @@ class TritonBackend:
         from nnunetv2_mamba.ops.scan.triton_forward import scan_forward
 
         with _on_device_of(y):
-            plan = Plan(scan, FORWARD)
+            plan = LaunchPlan(scan, FORWARD)
             inputs = Inputs(scan, plan)
             carry = segment_carries(inputs, plan)
-            target = Target(y, plan.slots)
+            target = Destination(y, plan.slots)
             for first in range(0, plan.directions, plan.slots):
                 # Only the sum over all directions goes through the gate.
                 gated = scan.z is not None and first + plan.slots == plan.directions
@@ -93,10 +93,10 @@ class TritonBackend:
 
         du, ddelta, dA, dB, dC, dD, dbias, dz = grads
         with _on_device_of(dy):
-            plan = Plan(scan, BACKWARD)
+            plan = LaunchPlan(scan, BACKWARD)
             inputs, dy = Inputs(scan, plan), channels_last(dy)
             carry = segment_carries(inputs, plan, dy)
-            targets = [Target(du, plan.slots), Target(ddelta), *([] if scan.z is None else [Target(dz)])]
+            targets = [Destination(du, plan.slots), Destination(ddelta), *([] if scan.z is None else [Destination(dz)])]
             du_target, ddelta_target, dz_target = targets[0], targets[1], targets[-1]
             starts = carry.new_empty(plan.starts)
             of_channels = carry.new_zeros(*carry.shape[:3], plan.d_state + 2, plan.columns)
