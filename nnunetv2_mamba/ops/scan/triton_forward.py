@@ -103,7 +103,7 @@ def segment_ends(
     SOFTPLUS: tl.constexpr, HAS_BIAS: tl.constexpr, GATE: tl.constexpr, BACKWARD: tl.constexpr,
     T: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Last state of each segment that starts with the state zero (batch, K, segments, N, columns), and sum of its steps.
+    """Last state of each segment that starts with the state zero (batch, K, segments, N, columns), and sum of steps.
 
     With BACKWARD these are gradients of states, driven by dy and C instead of u and B. `ends` must be zero before. The
     segment with no successor is left out.

@@ -1,0 +1,1 @@
+"""Which trainer finds the small lesions: any trainers, datasets and seeds, with equal batches and budgets."""

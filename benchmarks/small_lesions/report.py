@@ -1,0 +1,150 @@
+"""What the trainings say: one table for each class of each dataset, with intervals and the spread between seeds."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.small_lesions.curves import FALSE_POSITIVES, Counts, Strata, area_up_to, recall_at
+from benchmarks.small_lesions.runs import finished
+from benchmarks.small_lesions.scoring import DEFAULT_THRESHOLD, THRESHOLDS
+from nnunetv2_mamba.report.statistics import Resampling, interval
+
+BASELINE = "nnUNetTrainer"
+STRATA = ("small", "medium", "large", "below token")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Scores of one trainer on one class, each (seeds, 1 + draws); the images as they are come first.
+
+    Attributes:
+        trainer: its name.
+        seeds: of the trainings.
+        scores: by name.
+        cost: mean over the seeds: CPU seconds of the training, parameters.
+    """
+
+    trainer: str
+    seeds: list[int]
+    scores: dict[str, np.ndarray]
+    cost: dict[str, float]
+
+    def mean(self, score: str) -> float:
+        """Mean over the seeds."""
+        return float(self.scores[score][:, 0].mean())
+
+    def spread(self, score: str) -> float:
+        """Half the range between the seeds; NaN of a single seed."""
+        values = self.scores[score][:, 0]
+        return float(np.ptp(values) / 2) if len(values) > 1 else np.nan
+
+
+def render(results: Path, *, question: str, budget: str) -> str:
+    """The tables as Markdown.
+
+    Args:
+        results: folder of the results.
+        question: which results are compared.
+        budget: likewise.
+    """
+    by_dataset: dict[str, dict[str, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
+    for run, content in finished(results):
+        if (run.question, run.budget) == (question, budget):
+            by_dataset[run.dataset][run.trainer][run.seed] = content
+    parts = [f"Question: {question}. Budget: {budget}."]
+    for dataset, trainers in sorted(by_dataset.items()):
+        example = next(iter(next(iter(trainers.values())).values()))
+        for name in next(iter(example["cases"].values()))["classes"]:
+            parts.append(f"## {dataset}: {name}\n\n{_table(trainers, name, len(example['patch_size']))}")
+    return "\n\n".join(parts)
+
+
+def _table(trainers: Mapping[str, Mapping[int, Any]], name: str, dimensions: int) -> str:
+    rows = rows_of(trainers, name, dimensions)
+    baseline = next((row for row in rows if row.trainer == BASELINE), None)
+    shown = [*(f"small at {at:g} FP" for at in FALSE_POSITIVES), "small, area to 2 FP"]
+    shown += [f"{stratum} at 1 FP" for stratum in STRATA[1:]] + ["F1 at 0.5", "Dice", "NSD"]
+    heading = ["trainer", "seeds", *shown, f"small at 1 FP minus {BASELINE} [95 % interval]", "CPU time / U-Net's"]
+    lines = [heading, ["---"] * len(heading)]
+    for row in rows:
+        cells = [f"{row.mean(score):.2f} ± {row.spread(score):.2f}" for score in shown]
+        lines.append(
+            [row.trainer, str(len(row.seeds)), *cells, _difference(row, baseline), _relative_cost(row, baseline)]
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def rows_of(trainers: Mapping[str, Mapping[int, Any]], name: str, dimensions: int) -> list[Row]:
+    """One row a trainer, in alphabetical order.
+
+    Args:
+        trainers: results by trainer and seed, all of the same images.
+        name: of the class.
+        dimensions: of the images.
+    """
+    example = next(iter(next(iter(trainers.values())).values()))["cases"]
+    sizes = np.concatenate([case["classes"][name]["voxels"] for case in example.values()])
+    strata = Strata.of(sizes, dimensions)
+    weights = Resampling([example[case]["group"] for case in sorted(example)]).weights
+    rows = []
+    for trainer, results in sorted(trainers.items()):
+        scores: dict[str, list[np.ndarray]] = defaultdict(list)
+        for _, content in sorted(results.items()):
+            for score, drawn in scores_of(content["cases"], name, strata=strata, weights=weights).items():
+                scores[score].append(drawn)
+        cost = {
+            key: float(np.mean([content[key] for content in results.values()]))
+            for key in ("train_cpu_seconds", "parameters")
+        }
+        rows.append(Row(trainer, sorted(results), {score: np.stack(drawn) for score, drawn in scores.items()}, cost))
+    return rows
+
+
+def scores_of(cases: Mapping[str, Any], name: str, *, strata: Strata, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores of one class in the result of one training, for each draw of images (draws,).
+
+    Args:
+        cases: ``cases`` of the result.
+        name: of the class.
+        strata: of the lesions.
+        weights: how often each image is in each draw (draws, images), images in alphabetical order.
+    """
+    counts = Counts.of(cases, name, strata)
+    scores = {}
+    for stratum in ("all", *STRATA):
+        false_positives, recall = counts.curve(stratum, weights)
+        for at in FALSE_POSITIVES:
+            scores[f"{stratum} at {at:g} FP"] = recall_at(false_positives, recall, at)
+        scores[f"{stratum}, area to 2 FP"] = area_up_to(false_positives, recall, 2.0)
+    index = THRESHOLDS.index(DEFAULT_THRESHOLD)
+    detected, lesions = weights @ counts.detected["all"][:, index], weights @ counts.lesions["all"]
+    false = weights @ counts.false_positives[:, index]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scores["F1 at 0.5"] = 2 * detected / (detected + lesions + false)
+        ordered = [cases[case]["classes"][name] for case in sorted(cases)]
+        TP, FP, FN = (weights @ np.array([score[key] for score in ordered]) for key in ("TP", "FP", "FN"))
+        scores["Dice"] = 2 * TP / (2 * TP + FP + FN)
+        surface = np.array([np.nan if score["nsd"] is None else score["nsd"] for score in ordered])
+        defined = np.isfinite(surface)
+        scores["NSD"] = (weights[:, defined] @ surface[defined]) / weights[:, defined].sum(axis=1)
+    return scores
+
+
+def _difference(row: Row, baseline: Row | None) -> str:
+    if baseline is None or row is baseline:
+        return ""
+    shared = sorted(set(row.seeds) & set(baseline.seeds))
+    if not shared:
+        return "no common seed"
+    of, base = ([one.seeds.index(seed) for seed in shared] for one in (row, baseline))
+    drawn = (row.scores["small at 1 FP"][of] - baseline.scores["small at 1 FP"][base]).mean(axis=0)
+    low, high = interval(drawn)
+    return f"{drawn[0]:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def _relative_cost(row: Row, baseline: Row | None) -> str:
+    return "" if baseline is None else f"{row.cost['train_cpu_seconds'] / baseline.cost['train_cpu_seconds']:.2f}"
