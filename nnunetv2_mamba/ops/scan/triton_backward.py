@@ -116,12 +116,13 @@ def scan_backward(
                 ungated = inputs * weight[None, :]
             through_drive = tl.zeros([T, BLOCK], tl.float32)
             through_decay = tl.zeros([T, BLOCK], tl.float32)
+            at_tile = starts + tile * (d_state * wide)
             for n in range(d_state):
                 A2_row = tl.load(A2 + n * wide)[None, :]
                 B_row = tl.load(B + n * padded + visits)[:, None]
                 C_row = tl.load(C + n * padded + visits)[:, None]
                 decay = tl.exp2(step * A2_row)
-                before, after = states_around(decay, driven * B_row, tl.load(starts + (tile * d_state + n) * wide), T)
+                before, after = states_around(decay, driven * B_row, tl.load(at_tile + n * wide), T)
                 gradient = state_gradients(decay, output * C_row, tl.load(carry + n * wide), T)
                 handed = gradient * decay
                 tl.store(carry + n * wide, row_of(handed, 0, T))
