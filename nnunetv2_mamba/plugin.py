@@ -5,6 +5,7 @@ in the environment variable nnUNet_extTrainer. Here, names are file names: one t
 Nothing in this module imports torch or nnunetv2, so that a mistyped name is answered at once.
 """
 
+import ast
 import importlib
 import importlib.util
 import os
@@ -69,3 +70,38 @@ def may_exist(trainer: str) -> bool:
     named = re.compile(rf"\b{re.escape(trainer)}\b|{ANY_NAME}", re.MULTILINE)
     files = (file for folder in folders for file in folder.rglob("*.py"))
     return any(named.search(file.read_text(encoding="utf-8", errors="replace")) for file in files)
+
+
+def files_without_their_trainer() -> list[Path]:
+    """Files that are named after a trainer and do not define or import it, so that nnU-Net's look-up passes them over.
+
+    Files in nnUNet_extTrainer and in our folder are read, not imported. A file that makes names while it runs is not
+    listed.
+    """
+    folders = dict.fromkeys([*external_folders(), trainers_folder()])
+    files = (file for folder in folders for file in sorted(folder.rglob("nnUNetTrainer*.py")))
+    return [file for file in files if not _has_trainer(file)]
+
+
+def describe_missing_trainer(file: Path) -> str:
+    """One sentence about a file that `files_without_their_trainer` lists."""
+    return f"{file} has no class {file.stem}: define or import it there, since nnU-Net looks for that name"
+
+
+def _has_trainer(file: Path) -> bool:
+    text = file.read_text(encoding="utf-8", errors="replace")
+    if re.search(ANY_NAME, text, re.MULTILINE):
+        return True
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return False
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return file.stem in names

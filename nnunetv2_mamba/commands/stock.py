@@ -30,7 +30,12 @@ class StockCommand:
     def check_trainer(self) -> None:
         """Refuse a trainer that nnU-Net cannot find before it spends seconds on looking."""
         trainer = value_of(self.arguments, "-tr")
-        if trainer is None or plugin.may_exist(trainer):
+        if trainer is None:
+            return
+        for file in plugin.files_without_their_trainer():
+            if file.stem == trainer:
+                raise SystemExit(f"-tr {trainer}: {plugin.describe_missing_trainer(file)}.")
+        if plugin.may_exist(trainer):
             return
         raise SystemExit(
             f"-tr {trainer}: neither nnU-Net, nor nnUNet_extTrainer, nor this package has such a trainer; "

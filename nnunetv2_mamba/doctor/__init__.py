@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from nnunetv2_mamba.doctor.backends import check_backends, check_devices
-from nnunetv2_mamba.doctor.discovery import check_autoload, check_folders, check_trainers
+from nnunetv2_mamba.doctor.discovery import check_autoload, check_folders, check_trainer_files, check_trainers
 from nnunetv2_mamba.doctor.finding import Finding, Status, first_line
 from nnunetv2_mamba.doctor.packages import check_extension, check_nnunet, check_torch, check_torchvision, check_versions
 
@@ -26,7 +26,7 @@ def diagnose(environment: dict[str, str]) -> Iterable[tuple[str, Callable[[], li
     yield "backends", check_backends
     yield (
         "how nnU-Net finds our trainers",
-        lambda: [check_autoload(environment), check_trainers(environment)],
+        lambda: [check_autoload(environment), check_trainers(environment), *check_trainer_files()],
     )
     yield FOLDERS_HEADING, lambda: check_folders(environment)
 

@@ -63,6 +63,14 @@ def check_trainers(environment: dict[str, str]) -> Finding:
     return Finding(status, f"nnU-Net's look-up of {', '.join(names)} fails: {reason}", "see the lines above")
 
 
+def check_trainer_files() -> list[Finding]:
+    """Files that are named after a trainer and lack its class; nnU-Net passes them over without a word."""
+    return [
+        Finding(Status.WARN, *plugin.describe_missing_trainer(file).split(": ", 1))
+        for file in plugin.files_without_their_trainer()
+    ]
+
+
 def check_folders(environment: dict[str, str]) -> list[Finding]:
     """NnU-Net's three variables; a folder that is only missing is none of our business, for nnU-Net makes it.
 
