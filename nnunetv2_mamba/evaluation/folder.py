@@ -15,7 +15,7 @@ from nnunetv2_mamba.evaluation.case import MaskPair, compare_pair
 from nnunetv2_mamba.evaluation.emptiness import require_known_metrics
 from nnunetv2_mamba.evaluation.errors import EvaluationError, GeometryError
 from nnunetv2_mamba.evaluation.froc import counts_by_threshold, probabilities_of
-from nnunetv2_mamba.evaluation.grids import compare_grids
+from nnunetv2_mamba.evaluation.grids import TOLERANCE, compare_grids
 from nnunetv2_mamba.evaluation.images import (
     Segmentation,
     SegmentationReader,
@@ -322,6 +322,7 @@ def _collect(
         **about,
         "ignore_label": settings.ignore_label,
         "geometry": settings.geometry,
+        "geometry_tolerance_voxels": TOLERANCE,
         "values": {str(old): new for old, new in settings.values.items()},
         "warnings": [*warnings, *(warning for result in results for warning in result["warnings"])],
         "metrics": {name: metric.as_dict(unit, size, settings.protocol) for name, metric in METRICS.items()},

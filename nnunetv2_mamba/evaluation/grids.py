@@ -25,17 +25,17 @@ def compare_grids(reference: Segmentation, prediction: Segmentation) -> str | No
         GeometryError: they differ in the number of axes or in shape, so that no voxel belongs to another.
     """
     _require_same_shape(reference, prediction)
-    missing = [each.path for each in (reference, prediction) if not has_header(each)]
-    if len(missing) == 2:
+    distance = displacement(reference, prediction)
+    # Before a look for missing headers: a header with default values may be what the file means.
+    if distance <= TOLERANCE:
         return None
+    missing = [each.path for each in (reference, prediction) if not has_header(each)]
     if missing:
         return (
             f"{missing[0]} does not say where its voxels are: {prediction.path} and {reference.path} were compared "
-            "voxel by voxel, which --geometry voxels confirms"
+            f"voxel by voxel, with sizes by the spacing {_numbers(reference.spacing)} of the reference, which "
+            "--geometry voxels confirms"
         )
-    distance = displacement(reference, prediction)
-    if distance <= TOLERANCE:
-        return None
     return (
         f"{prediction.path} is up to {distance:.2g} voxels away from its reference {reference.path} "
         f"({_header(prediction)} against {_header(reference)}): they were compared voxel by voxel; if their voxels do "
@@ -90,4 +90,8 @@ def _require_same_shape(reference: Segmentation, prediction: Segmentation) -> No
 
 def _header(segmentation: Segmentation) -> str:
     parts = {"spacing": segmentation.spacing, **segmentation.placement}
-    return ", ".join(f"{name} {' '.join(f'{value:.6g}' for value in values)}" for name, values in parts.items())
+    return ", ".join(f"{name} {_numbers(values)}" for name, values in parts.items())
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.6g}" for value in values)

@@ -71,7 +71,10 @@ def read_segmentation(reader: SegmentationReader, path: Path, values: Mapping[in
     except Exception as error:
         # Each of nnU-Net's readers raises what its library raises, often in several lines.
         size = f"{path.stat().st_size} bytes" if path.is_file() else "not there"
-        raise OSError(f"{path} ({size}) cannot be read as a segmentation: {_in_one_line(error)}") from error
+        raise OSError(
+            f"{path} ({size}) cannot be read as a segmentation, because it is cut off or not what its reader expects: "
+            f"{_in_one_line(error)}"
+        ) from error
     labels, warning = whole_numbers(single_channel(array, path), path)
     spacing = tuple(float(width) for width in properties["spacing"])
     placement = _placement(properties)

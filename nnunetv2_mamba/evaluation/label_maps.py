@@ -42,7 +42,7 @@ def whole_numbers(array: np.ndarray, path: Path) -> tuple[np.ndarray, str | None
         The labels, and a warning if some values were rounded.
 
     Raises:
-        EvaluationError: values are not finite, or not within `TOLERANCE` of a whole number.
+        EvaluationError: values are not finite, not within `TOLERANCE` of a whole number, or too large for a label.
     """
     if array.dtype.kind in "iub":
         return (array.astype(np.uint8) if array.dtype == bool else array), None
@@ -57,6 +57,12 @@ def whole_numbers(array: np.ndarray, path: Path) -> tuple[np.ndarray, str | None
         raise EvaluationError(
             f"{path} has values between labels in {len(wrong)} voxels, such as {float(wrong[0]):.9g}: a label map "
             "holds whole numbers, so resample labels with nearest neighbours."
+        )
+    extreme = float(np.abs(rounded).max(initial=0))
+    if extreme > np.iinfo(np.int32).max:
+        raise EvaluationError(
+            f"{path} has values as large as {extreme:.9g}: this is not a label map, so store one small whole number "
+            "for each voxel."
         )
     labels = rounded.astype(np.int32)
     if largest == 0:

@@ -19,6 +19,7 @@ _HEADER = 352
 _FLOATS = {16: "f4", 64: "f8"}
 """Codes of NIfTI-1 for floating-point numbers."""
 
+_GZIP = b"\x1f\x8b"
 _PNG_END = b"IEND\xaeB`\x82"
 
 
@@ -61,17 +62,23 @@ def not_finite(path: Path, number: int) -> EvaluationError:
 
 
 def _is_whole(path: Path) -> bool:
-    if path.name.endswith(".gz"):
+    # Readers of NIfTI take a file that is called .gz and is not compressed.
+    if path.name.endswith(".gz") and _starts_with(path, _GZIP):
         with gzip.open(path) as file:
             return _holds_its_voxels(file, path)
-    if path.suffix == ".nii":
+    if path.name.endswith((".nii", ".nii.gz")):
         with path.open("rb") as file:
             return _holds_its_voxels(file, path)
     if path.suffix == ".png":
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - len(_PNG_END)))
-            return file.read() == _PNG_END
+            # Some programs append data after the end of the image.
+            return _PNG_END in file.read()
     return True
+
+
+def _starts_with(path: Path, start: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
 
 
 def _holds_its_voxels(file: BinaryIO | gzip.GzipFile, path: Path) -> bool:

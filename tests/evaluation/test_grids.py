@@ -79,6 +79,13 @@ def test_a_file_without_a_header_is_compared_by_voxels_and_said(tmp_path):
     bare = write_sitk(tmp_path / "bare.mha", DEEP, spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0))
     warning = compare_grids(reference, read_segmentation(SimpleITKIO(), bare))
     assert warning.startswith(f"{bare} does not say where its voxels are")
+    assert "with sizes by the spacing 3 2 0.5 of the reference" in warning
+
+
+def test_a_header_with_default_values_is_the_same_grid_within_the_tolerance():
+    there, here = segmentation((3, 4, 5)), segmentation((3, 4, 5), origin=(0.02, 0.0, 0.0))
+    assert compare_grids(there, here) is None
+    assert compare_grids(here, there) is None
 
 
 @pytest.mark.parametrize(("shape", "message"), [((2, 3), "has 2 axes"), ((4, 3, 2), "has the shape 4 x 3 x 2")])

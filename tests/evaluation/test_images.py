@@ -82,7 +82,7 @@ def test_tiff_without_a_spacing_has_voxels(tmp_path):
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     path = tmp_path / "case.nii"
     path.write_bytes(b"not an image")
-    with pytest.raises(OSError, match=r"case\.nii \(12 bytes\) cannot be read as a segmentation: "):
+    with pytest.raises(OSError, match=r"case\.nii \(12 bytes\) cannot be read as a segmentation, because "):
         read_segmentation(SimpleITKIO(), path)
 
 

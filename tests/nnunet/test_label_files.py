@@ -59,6 +59,10 @@ def not_a_number(path: Path, array: np.ndarray) -> None:
     sitk(path, values)
 
 
+def too_large(path: Path, array: np.ndarray) -> None:
+    sitk(path, array * np.float32(1e20))
+
+
 def mask_255(path: Path, array: np.ndarray) -> None:
     sitk(path, array * np.uint8(255))
 
@@ -121,13 +125,15 @@ REFUSED = [
     (not_a_number, ".nii.gz", r"has 3 voxels that are NaN or infinite"),
     (not_a_number, ".nii", r"has 3 voxels that are NaN or infinite"),
     (not_a_number, ".mha", r"has 3 voxels that are NaN or infinite"),
+    (too_large, ".nii.gz", r"has values as large as 1\.00000002e\+20: this is not a label map"),
     (mask_255, ".nii.gz", r"has the values 255, .*: if 255 stands for label 1, give --values 255=1"),
     (empty, ".nii.gz", r"is empty \(0 bytes\)"),
     (empty, ".nii", r"is empty \(0 bytes\)"),
     (cut, ".nii", r"is cut off \(\d+ bytes\)"),
     (cut, ".nii.gz", r"is cut off \(\d+ bytes\)"),
     (cut_inside, ".nii.gz", r"is cut off \(\d+ bytes\)"),
-    (cut, ".nrrd", r"\(\d+ bytes\) cannot be read as a segmentation"),
+    (cut, ".nrrd", r"\(\d+ bytes\) cannot be read as a segmentation, because it is cut off or"),
+    (cut, ".mha", r"\(\d+ bytes\) cannot be read as a segmentation, because it is cut off or"),
 ]
 
 
@@ -189,6 +195,22 @@ def test_a_replacement_that_is_none_is_refused(folders, word):
         evaluate(folders, "--values", word)
 
 
+def test_a_file_called_gz_that_is_not_compressed_is_served(folders, tmp_path):
+    sitk(tmp_path / "case.nii", VOLUME)
+    for folder in folders:
+        (folder / "case.nii.gz").write_bytes((tmp_path / "case.nii").read_bytes())
+    assert dice(evaluate(folders)) == 1.0
+
+
+def test_an_image_with_data_after_its_end_is_served(folders):
+    write_dataset(folders[1], ".png")
+    for folder in folders:
+        Image.fromarray(VOLUME[1]).save(folder / "case.png")
+        with (folder / "case.png").open("ab") as file:
+            file.write(b"more")
+    assert dice(evaluate(folders)) == 1.0
+
+
 def turned() -> tuple[float, ...]:
     angle = 1e-3
     return (np.cos(angle), -np.sin(angle), 0, np.sin(angle), np.cos(angle), 0, 0, 0, 1)
@@ -200,7 +222,8 @@ def turned() -> tuple[float, ...]:
 def test_headers_that_differ_by_rounding_are_the_same_grid(folders, header):
     sitk(folders[0] / "case.nii.gz", VOLUME)
     sitk(folders[1] / "case.nii.gz", VOLUME, **header)
-    assert evaluate(folders)["warnings"] == []
+    summary = evaluate(folders)
+    assert (summary["warnings"], summary["geometry"], summary["geometry_tolerance_voxels"]) == ([], "world", 0.1)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
@@ -86,6 +87,28 @@ class Reporting(LesionReportMixin, Validated):
     pass
 
 
+def write_volume(path: Path, origin: float) -> None:
+    volume = np.zeros((3, 4, 8), np.uint8)
+    volume[1, :2, :2] = 1
+    image = SimpleITK.GetImageFromArray(volume)
+    image.SetOrigin((origin, 5.0, 5.0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    SimpleITK.WriteImage(image, str(path))
+
+
+class ValidatedElsewhere(Validated):
+    """Predicts volumes whose headers are 2 mm away from those of the labels."""
+
+    predicted: ClassVar = {}
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        self.dataset_json = {**DATASET_JSON, "file_ending": ".nii.gz"}
+        for case in PREDICTED:
+            write_volume(Path(self.preprocessed_dataset_folder_base, "gt_segmentations", f"{case}.nii.gz"), 5.0)
+            write_volume(validation(self) / f"{case}.nii.gz", 7.0)
+        super().perform_actual_validation(save_probabilities)
+
+
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """Trainers of a class on three images with lesions, two of which are validated in fold 0."""
@@ -149,6 +172,14 @@ def test_the_log_says_the_essence(make):
     assert "blob: recall 0.500 (1 of 2 lesions)" in log_of(trainer)
     assert f"lesion_summary.json and lesions.csv are in {validation(trainer)}" in log_of(trainer)
     assert "Traceback" not in log_of(trainer)
+
+
+def test_headers_that_differ_are_said_in_the_log_and_cost_no_report(make):
+    trainer = make(type("Elsewhere", (LesionReportMixin, ValidatedElsewhere), {}), image_reader_writer="SimpleITKIO")
+    trainer.perform_actual_validation()
+    assert "blob: recall 1.000 (2 of 2 lesions)" in log_of(trainer)
+    assert log_of(trainer).count("is up to 2 voxels away from its reference") == 2
+    assert len(summary_of(trainer)["warnings"]) == 2
 
 
 def test_a_case_without_prediction_is_named_and_its_lesions_are_missed(make):
