@@ -46,8 +46,12 @@ def whole_numbers(array: np.ndarray, path: Path) -> tuple[np.ndarray, str | None
     """
     if array.dtype.kind in "iub":
         return (array.astype(np.uint8) if array.dtype == bool else array), None
-    rounded = np.rint(array)
+    # Almost every file holds whole numbers, for which one conversion and one comparison suffice.
     with np.errstate(invalid="ignore"):
+        labels = array.astype(np.int32)
+        if np.array_equal(labels, array):
+            return labels, None
+        rounded = np.rint(array)
         distance = np.abs(array - rounded)
     largest = float(distance.max(initial=0))
     if not np.isfinite(largest):
@@ -64,10 +68,8 @@ def whole_numbers(array: np.ndarray, path: Path) -> tuple[np.ndarray, str | None
             f"{path} has values as large as {extreme:.9g}: this is not a label map, so store one small whole number "
             "for each voxel."
         )
-    labels = rounded.astype(np.int32)
-    if largest == 0:
-        return labels, None
-    return labels, f"{path} has values that are up to {largest:.2g} from a whole number; they were rounded"
+    warning = f"{path} has values that are up to {largest:.2g} from a whole number; they were rounded"
+    return rounded.astype(np.int32), warning
 
 
 def mapped(array: np.ndarray, values: Mapping[int, int]) -> np.ndarray:
