@@ -35,7 +35,7 @@ COMMANDS = {
     ),
     "report": (
         "report:Report",
-        "one page about models: found, missed and invented lesions, intervals, pictures",
+        "one page about models: true positive, missed and false positive lesions, intervals, pictures",
     ),
     "convert-weights": (
         "convert_weights:ConvertWeights",

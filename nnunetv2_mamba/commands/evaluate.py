@@ -21,7 +21,7 @@ from nnunetv2_mamba.folders import sources
 
 @dataclass
 class Evaluate:
-    """Say which lesions were found, missed and invented; writes lesion_summary.json and lesions.csv.
+    """Count true positive, missed and false positive lesions; writes lesion_summary.json and lesions.csv.
 
     Give either the folder of a trained model, whose validated folds are pooled, or -ref and -pred.
     """
@@ -151,7 +151,7 @@ def evaluate(
         values=values or {},
     )
     if processes is not None and processes < 1:
-        raise EvaluationError(f"-np {processes} is no number of processes: give 1 or more.")
+        raise EvaluationError(f"-np {processes} is not a number of processes: give 1 or more.")
     return evaluate_files(
         source.cases,
         settings,

@@ -29,8 +29,9 @@ class Imports(ast.NodeVisitor):
         self.found: set[str] = set()
 
     def visit_If(self, node: ast.If) -> None:
-        if "TYPE_CHECKING" not in ast.unparse(node.test):
-            self.generic_visit(node)
+        only_checked = "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.orelse if only_checked else [*node.body, *node.orelse]:
+            self.visit(statement)
 
     def visit_Import(self, node: ast.Import) -> None:
         self.found |= {alias.name for alias in node.names}
