@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import os
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,43 +66,68 @@ def may_exist(trainer: str) -> bool:
     Args:
         trainer: class name as given to ``-tr``.
     """
-    stock = nnunet_folder()
-    folders = [*external_folders(), trainers_folder(), *([stock / "training" / "nnUNetTrainer"] if stock else [])]
     named = re.compile(rf"\b{re.escape(trainer)}\b|{ANY_NAME}", re.MULTILINE)
-    files = (file for folder in folders for file in folder.rglob("*.py"))
-    return any(named.search(file.read_text(encoding="utf-8", errors="replace")) for file in files)
+    return any(named.search(file.read_text(encoding="utf-8", errors="replace")) for file in _searched_files())
 
 
 def files_without_their_trainer() -> list[Path]:
-    """Files that are named after a trainer and do not define or import it, so that nnU-Net's look-up passes them over.
+    """Files that are named after a trainer which neither they nor any other file that nnU-Net searches defines.
 
-    Files in nnUNet_extTrainer and in our folder are read, not imported. A file that makes names while it runs is not
-    listed.
+    NnU-Net's look-up passes them over without a word. Files are read, not imported. One that makes names while it runs
+    counts as defining every name.
     """
     folders = dict.fromkeys([*external_folders(), trainers_folder()])
-    files = (file for folder in folders for file in sorted(folder.rglob("nnUNetTrainer*.py")))
-    return [file for file in files if not _has_trainer(file)]
+    named = (file for folder in folders for file in sorted(folder.rglob("nnUNetTrainer*.py")))
+    return [file for file in named if not _defines(file, file.stem) and not _is_defined(file.stem)]
 
 
-def describe_missing_trainer(file: Path) -> str:
-    """One sentence about a file that `files_without_their_trainer` lists."""
-    return f"{file} has no class {file.stem}: define or import it there, since nnU-Net looks for that name"
+def describe_missing_trainer(file: Path) -> tuple[str, str]:
+    """What is wrong with a file that `files_without_their_trainer` lists, and the remedy."""
+    try:
+        ast.parse(file.read_text(encoding="utf-8", errors="replace"))
+    except SyntaxError as error:
+        return f"{file} is not valid Python in line {error.lineno}", "correct it"
+    return f"{file} has no class {file.stem}", "define or import it there, since nnU-Net looks for that name"
 
 
-def _has_trainer(file: Path) -> bool:
+def _searched_files() -> Iterator[Path]:
+    """Every file that nnU-Net's look-up of trainers may import."""
+    stock = nnunet_folder()
+    folders = [*external_folders(), trainers_folder(), *([stock / "training" / "nnUNetTrainer"] if stock else [])]
+    return (file for folder in folders for file in folder.rglob("*.py"))
+
+
+def _is_defined(trainer: str) -> bool:
+    return any(_defines(file, trainer) for file in _searched_files())
+
+
+def _defines(file: Path, name: str) -> bool:
+    """Whether a module has a name; not whether it can be imported."""
     text = file.read_text(encoding="utf-8", errors="replace")
     if re.search(ANY_NAME, text, re.MULTILINE):
         return True
+    # Most files do not mention the name, and parsing all of nnU-Net's takes a second.
+    if name not in text:
+        return False
     try:
-        tree = ast.parse(text)
+        return name in _names_in(ast.parse(text).body)
     except SyntaxError:
         return False
-    names = set()
-    for node in ast.walk(tree):
+
+
+def _names_in(statements: Sequence[ast.stmt]) -> set[str]:
+    """Names that statements of a module define, in the branches of ``if``, ``try`` and ``with`` too."""
+    names: set[str] = set()
+    for node in statements:
         if isinstance(node, ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             names |= {alias.asname or alias.name for alias in node.names}
-        elif isinstance(node, ast.Assign):
-            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return file.stem in names
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+        elif isinstance(node, (ast.If, ast.Try, ast.With)):
+            parts = [node.body, getattr(node, "orelse", []), getattr(node, "finalbody", [])]
+            parts += [handler.body for handler in getattr(node, "handlers", [])]
+            names |= _names_in([statement for part in parts for statement in part])
+    return names

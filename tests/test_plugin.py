@@ -21,6 +21,7 @@ def write(monkeypatch, tmp_path):
         f"from somewhere import {NAME}",
         f"from somewhere import Other as {NAME}",
         f"{NAME} = make()",
+        f"{NAME}: type = make()",
         "from somewhere import *",
         f"try:\n    from somewhere import {NAME}\nexcept ImportError:\n    pass",
     ],
@@ -31,7 +32,8 @@ def test_a_file_that_gives_its_trainer_is_not_listed(write, text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", f'"""Select with -tr {NAME}."""', "class nnUNetTrainerOther:\n    pass", "class (:"]
+    "text",
+    ["", f'"""Select with -tr {NAME}."""', "class nnUNetTrainerOther:\n    pass", f"def f():\n    class {NAME}: pass"],
 )
 def test_a_file_that_lacks_its_trainer_is_named(write, text, tmp_path):
     write(text)
@@ -46,3 +48,17 @@ def test_a_file_that_lacks_its_trainer_is_named(write, text, tmp_path):
 def test_our_own_files_give_their_trainers(monkeypatch):
     monkeypatch.delenv("nnUNet_extTrainer", raising=False)
     assert plugin.files_without_their_trainer() == []
+
+
+def test_a_syntax_error_is_called_one(write, tmp_path):
+    write("import os\nclass (:")
+    with pytest.raises(SystemExit, match=rf"{NAME}\.py is not valid Python in line 2: correct it"):
+        cli.main(["train", "1", "2d", "0", "-tr", NAME])
+
+
+def test_a_trainer_that_another_file_defines_is_left_to_nnunet(write, tmp_path, monkeypatch):
+    write("")
+    (tmp_path / "others.py").write_text(f"class {NAME}:\n    pass")
+    assert plugin.files_without_their_trainer() == []
+    (tmp_path / "nnUNetTrainerNoMirroring.py").touch()
+    assert plugin.files_without_their_trainer() == [], "nnU-Net has a trainer of that name itself"

@@ -34,7 +34,7 @@ class StockCommand:
             return
         for file in plugin.files_without_their_trainer():
             if file.stem == trainer:
-                raise SystemExit(f"-tr {trainer}: {plugin.describe_missing_trainer(file)}.")
+                raise SystemExit(f"-tr {trainer}: {': '.join(plugin.describe_missing_trainer(file))}.")
         if plugin.may_exist(trainer):
             return
         raise SystemExit(

@@ -66,8 +66,7 @@ def check_trainers(environment: dict[str, str]) -> Finding:
 def check_trainer_files() -> list[Finding]:
     """Files that are named after a trainer and lack its class; nnU-Net passes them over without a word."""
     return [
-        Finding(Status.WARN, *plugin.describe_missing_trainer(file).split(": ", 1))
-        for file in plugin.files_without_their_trainer()
+        Finding(Status.WARN, *plugin.describe_missing_trainer(file)) for file in plugin.files_without_their_trainer()
     ]
 
 
