@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -123,7 +124,7 @@ def test_its_trainer_trains_and_predicts_through_stock_commands(trained, toy):
     stages = {key.split(".")[2] for key in checkpoint["network_weights"] if key.startswith("encoder.stages.")}
     assert stages - layers == {"0"}, "only the finest stage has no Mamba layer"
     predictions = trained.predict(TRAINER_NAME, [0], "predicted_toy", **toy)
-    assert {Image.open(file).size for file in predictions.glob("*.png")} == {(40, 48)}
+    assert {np.asarray(Image.open(file)).shape for file in predictions.glob("*.png")} == {(48, 40)}
 
 
 @pytest.fixture(scope="module")
