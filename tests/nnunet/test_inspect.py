@@ -242,7 +242,7 @@ def no_labels_named(dataset: Path) -> None:
     [
         (unnamed_value, r"dataset.json names the values 0, 1, but spots has 7 too: if 7 stands for label 1"),
         (changed_shape, r"was made from an image of 6 x 16 x 16 voxels.*: run nnUNetv2_preprocess again"),
-        (damaged, r"spots.nii.gz is cut off"),
+        (damaged, r"spots.nii.gz .*cut off"),
         (missing, r"1 of 2 training cases have no labels \(.*spots.nii.gz\): add the files"),
         (no_labels_named, r"dataset.json lacks labels"),
     ],
