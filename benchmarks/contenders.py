@@ -45,10 +45,11 @@ class Contender:
 
 def contenders(device: str) -> dict[str, Contender]:
     """All that can be asked for on a device, our fastest first, by name."""
-    kernels = {"cpu": ("numba",), "cuda": ("triton",)}[device]
+    # On a GPU, the reference's loop starts several kernels for each position: nobody would choose it.
+    backends = {"cpu": ("numba", "torch", "reference"), "cuda": ("triton", "torch")}[device]
     ours = {
         name: Contender(f"ours, {name}", partial(_ours, name), partial(_refusal, name, device))
-        for name in (*kernels, "torch", "reference")
+        for name in backends
     }
     theirs = {
         "mambapy": Contender("mambapy, parallel scan", _mambapy, _mambapy_absent),

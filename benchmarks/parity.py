@@ -9,16 +9,18 @@ from nnunetv2_mamba.ops.backends import Call
 from nnunetv2_mamba.ops.scan.registry import REGISTRY
 
 
-def require_tests(folder: Path = ROOT / "tests" / "ops") -> None:
+def require_tests(folder: Path = ROOT / "tests" / "ops", device: str = "cpu") -> None:
     """Run the parity tests in a process of their own.
 
     Args:
         folder: of the tests.
+        device: torch device type; for ``cuda`` only the tests that need one, since the others say nothing about it.
 
     Raises:
         SystemExit: one fails, or pytest is missing.
     """
     line = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(folder)]
+    line += ["-m", "gpu"] if device == "cuda" else []
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(

@@ -34,6 +34,17 @@ def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result
         return pool.submit(function, *arguments).result()
 
 
+def with_own_peak(function: Callable[..., Result], *arguments: Any, device: str) -> Result:
+    """Call an importable function where its peak of memory is its own: on a CPU, in a new process.
+
+    PyTorch counts a GPU's memory exactly and sets the peak back on request, so there the present process will do.
+
+    Raises:
+        concurrent.futures.process.BrokenProcessPool: the process died, most likely for want of memory.
+    """
+    return function(*arguments) if device == "cuda" else in_fresh_process(function, *arguments)
+
+
 def extra_memory(run: Callable[[], list[Tensor]], device: str = "cpu") -> tuple[int | None, float]:
     """Peak bytes that a run needs beyond what was there before and what it returns, None where nothing tells; seconds.
 

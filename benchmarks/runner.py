@@ -54,7 +54,7 @@ def measure(names: Sequence[str], options: Options, resume: bool) -> list[str]:
         return []
     print("checking the scans first", flush=True)
     if not options.quick:
-        require_tests()
+        require_tests(device=options.device)
     in_fresh_process(require_self_checks, options.device)
     failed = []
     for name in wanted:

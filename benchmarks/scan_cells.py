@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.contenders import Contender, Inputs, contenders, draw_grid, draw_inputs, grid_contender
 from benchmarks.machine import MIB, in_turn, timed
-from benchmarks.processes import available_memory, extra_memory, in_fresh_process
+from benchmarks.processes import available_memory, extra_memory, with_own_peak
 
 MAX_SECONDS, MAX_SECONDS_OF_OURS, MAX_SECONDS_OF_SHORT = 4.0, 30.0, 15.0
 """Longest forward and backward pass that is still measured: by others, by our kernels, and up to `SHORT` positions."""
@@ -138,11 +138,11 @@ def measured_or_not(cell: Cell, before: tuple[Cell, dict[str, Any]] | None) -> d
 
 
 def measured(cell: Cell) -> dict[str, Any]:
-    """Figures of a cell from a process of its own, or that it died."""
+    """Figures of a cell, or that memory did not suffice."""
     try:
-        return in_fresh_process(measure_cell, cell)
+        return with_own_peak(measure_cell, cell, device=cell.device)
     except (BrokenProcessPool, MemoryError, torch.OutOfMemoryError):
-        return {"skipped": "the process died, most likely for want of memory"}
+        return {"skipped": "out of memory"}
 
 
 def first_call(cache: str) -> float:

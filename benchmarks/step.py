@@ -33,7 +33,7 @@ from benchmarks.networks import (
     trainer_classes,
     workspace,
 )
-from benchmarks.processes import extra_memory, in_fresh_process
+from benchmarks.processes import extra_memory, in_fresh_process, with_own_peak
 from nnunetv2_mamba.training.safety.checkpoint_file import bare_network
 from nnunetv2_mamba.training.settings import CHECKPOINTED_STAGES_VARIABLE
 
@@ -41,6 +41,8 @@ AIM = 1.5
 STOCK = {PLAIN: "nnUNetTrainer", RESIDUAL: "nnUNetTrainer, residual plan"}
 CHECKPOINTED = f"{S3MAMBA}, stage 0 checkpointed"
 """Computes the blocks of the finest level twice instead of keeping what they computed; see docs/training.md."""
+COMPILED = (S3MAMBA,)
+"""Trainers whose step is also measured under torch.compile, which takes minutes for each."""
 PROFILED = (S3MAMBA, SAUMAMBA, SEGMAMBA)
 REST = "elementwise, copies and the rest"
 
@@ -58,12 +60,11 @@ KINDS = {
 def measure(options: Options) -> dict[str, Any]:
     """Seconds of a step, ratio to nnU-Net's U-Net, parameters, memory, and shares of the time; by setting."""
     settings = {"2d": Setting("2d", (32, 32))} if options.quick else SETTINGS
-    compiled = (False, True) if options.device == "cuda" else (False,)
     figures = {
-        f"{name}, compiled" if compile_ else name: in_fresh_process(measure_setting, setting, options.device, compile_)
-        for name, setting in settings.items()
-        for compile_ in compiled
+        name: in_fresh_process(measure_setting, setting, options.device) for name, setting in settings.items()
     }
+    if options.device == "cuda":
+        figures["2d, compiled"] = in_fresh_process(measure_setting, settings["2d"], options.device, True)
     targets = [
         Target(f"S3-Mamba's step over {PLAIN}'s, {name}", found["trainers"][S3MAMBA]["over_plain"], "<=", AIM)
         for name, found in figures.items()
@@ -81,7 +82,7 @@ def measure_setting(setting: Setting, device: str, compiled: bool = False) -> di
         stock, stock_step = started(PLAIN, setting, device)
         found = {PLAIN: _about(stock)}
         found[PLAIN] |= {"over_plain": 1.0, "shares": shares(stock_step, device), "seconds": float("inf")}
-        for name in (*trainer_classes(), CHECKPOINTED):
+        for name in _measured(device, compiled):
             if name == PLAIN:
                 continue
             trainer, step = started(name, setting, device)
@@ -92,11 +93,17 @@ def measure_setting(setting: Setting, device: str, compiled: bool = False) -> di
             print(f"{name}: {figures['over_plain']:.2f} of {PLAIN}'s step", file=sys.__stdout__, flush=True)
             del trainer, step
             gc.collect()
-        # In fresh processes, which know nothing of the variable that has networks compiled.
         for name in () if compiled else (*one_of_each_network(), CHECKPOINTED):
-            found[name]["bytes"] = in_fresh_process(step_memory, name, setting, device)
+            found[name]["bytes"] = with_own_peak(step_memory, name, setting, device, device=device)
     patch_size = list(stock.configuration_manager.patch_size)
     return {"patch_size": patch_size, "batch_size": stock.batch_size, "trainers": found}
+
+
+def _measured(device: str, compiled: bool) -> tuple[str, ...]:
+    """Names of the trainers to measure; on a GPU, whose time is dear, one of each network."""
+    if compiled:
+        return COMPILED
+    return (*(one_of_each_network() if device == "cuda" else trainer_classes()), CHECKPOINTED)
 
 
 def _about(trainer: nnUNetTrainer) -> dict[str, Any]:
