@@ -15,7 +15,7 @@ _BLOCK = 1 << 22
 _BYTE_ORDERS = {b"\x5c\x01\x00\x00": "<", b"\x00\x00\x01\x5c": ">"}
 """First bytes of a NIfTI-1 header, the number 348, and the byte order that they show."""
 
-_HEADER = 352
+_HEADER = 348
 _FLOATS = {16: "f4", 64: "f8"}
 """Codes of NIfTI-1 for floating-point numbers."""
 
@@ -92,7 +92,8 @@ def _holds_its_voxels(file: BinaryIO | gzip.GzipFile, path: Path) -> bool:
     axes, *shape = struct.unpack_from(f"{order}8h", header, 40)
     code, bits = struct.unpack_from(f"{order}2h", header, 70)
     (offset,) = struct.unpack_from(f"{order}f", header, 108)
-    file.read(int(offset) - _HEADER)
+    if not math.isfinite(offset) or not _skip(file, int(offset) - _HEADER):
+        return False
     missing, wrong = math.prod(max(size, 1) for size in shape[:axes]) * bits // 8, 0
     while missing > 0 and (block := file.read(min(_BLOCK, missing))):
         missing -= len(block)
@@ -105,3 +106,14 @@ def _holds_its_voxels(file: BinaryIO | gzip.GzipFile, path: Path) -> bool:
     if wrong:
         raise not_finite(path, wrong)
     return missing <= 0
+
+
+def _skip(file: BinaryIO | gzip.GzipFile, number: int) -> bool:
+    """Whether a file has so many more bytes, which are read; none where the number is negative.
+
+    A header may name the offset 0: SimpleITK then takes the voxels to lie right behind it.
+    """
+    # In blocks: a damaged header may name an offset that no memory holds.
+    while number > 0 and (block := file.read(min(_BLOCK, number))):
+        number -= len(block)
+    return number <= 0
