@@ -11,6 +11,9 @@ from nnunetv2_mamba.evaluation.whole_files import not_finite
 TOLERANCE = 1e-3
 """How far a value may be from a whole number, to which it is then rounded."""
 
+LARGEST = int(np.iinfo(np.int32).max)
+"""The largest label."""
+
 
 def single_channel(array: np.ndarray, path: Path) -> np.ndarray:
     """The label map (z, y, x) of an array with channels.
@@ -32,7 +35,7 @@ def single_channel(array: np.ndarray, path: Path) -> np.ndarray:
 
 
 def whole_numbers(array: np.ndarray, path: Path) -> tuple[np.ndarray, str | None]:
-    """Labels as integers.
+    """Labels as integers that 64 bits with a sign hold.
 
     Args:
         array: of any shape.
@@ -44,8 +47,13 @@ def whole_numbers(array: np.ndarray, path: Path) -> tuple[np.ndarray, str | None
     Raises:
         EvaluationError: values are not finite, not within `TOLERANCE` of a whole number, or too large for a label.
     """
-    if array.dtype.kind in "iub":
-        return (array.astype(np.uint8) if array.dtype == bool else array), None
+    if array.dtype == bool:
+        return array.astype(np.uint8), None
+    if array.dtype.kind in "iu":
+        # What is too large for a label and fits into 64 bits with a sign is refused where the labels are known.
+        if not np.can_cast(array.dtype, np.int64) and (highest := int(array.max(initial=0))) > np.iinfo(np.int64).max:
+            raise _too_large(str(highest), path)
+        return array, None
     # Almost every file holds whole numbers, for which one conversion and one comparison suffice.
     with np.errstate(invalid="ignore"):
         labels = array.astype(np.int32)
@@ -63,25 +71,30 @@ def whole_numbers(array: np.ndarray, path: Path) -> tuple[np.ndarray, str | None
             "holds whole numbers, so resample labels with nearest neighbours."
         )
     extreme = float(np.abs(rounded).max(initial=0))
-    if extreme > np.iinfo(np.int32).max:
-        raise EvaluationError(
-            f"{path} has values as large as {extreme:.9g}: this is not a label map, so store one small whole number "
-            "for each voxel."
-        )
+    if extreme > LARGEST:
+        raise _too_large(f"{extreme:.9g}", path)
     warning = f"{path} has values that are up to {largest:.2g} from a whole number; they were rounded"
     return rounded.astype(np.int32), warning
+
+
+def _too_large(value: str, path: Path) -> EvaluationError:
+    return EvaluationError(
+        f"{path} has values as large as {value}: this is not a label map, so store one small whole number "
+        "for each voxel."
+    )
 
 
 def mapped(array: np.ndarray, values: Mapping[int, int]) -> np.ndarray:
     """Labels with some values replaced by others, all at once.
 
     Args:
-        array: labels of any shape.
+        array: labels of any shape, as `whole_numbers` gives them.
         values: new value of each value that is replaced.
     """
     if not values:
         return array
-    result = array.astype(np.int32)
+    # In 32 bits, 2**32 + 1 would be the label 1.
+    result = array.astype(np.int32 if np.can_cast(array.dtype, np.int32) else np.int64)
     for old, new in values.items():
         result[array == old] = new
     return result
@@ -94,12 +107,14 @@ def parse_values(words: Sequence[str] | None) -> dict[int, int]:
         words: as they are on the command line; None for none.
 
     Raises:
-        EvaluationError: a word is something else.
+        EvaluationError: a word is something else, or names a new label that 32 bits do not hold.
     """
     values = {}
     for word in words or ():
         old, _, new = word.partition("=")
         if not (old.strip().lstrip("-").isdecimal() and new.strip().isdecimal()):
             raise EvaluationError(f"--values {word} is not OLD=NEW with two labels: write for example 255=1.")
+        if int(new) > LARGEST:
+            raise EvaluationError(f"--values {word} names a label above {LARGEST}: write for example 255=1.")
         values[int(old)] = int(new)
     return values
