@@ -29,7 +29,11 @@ def compare_grids(reference: Segmentation, prediction: Segmentation) -> str | No
     # Before a look for missing headers: a header with default values may be what the file means.
     if distance <= TOLERANCE:
         return None
-    missing = [each.path for each in (reference, prediction) if not has_header(each)]
+    # Two files without a place, such as TIFF files, can only differ in their spacings, which are said below.
+    either_placed = bool(reference.placement or prediction.placement)
+    missing = [
+        each.path for each in (reference, prediction) if not has_header(each) or (either_placed and not each.placement)
+    ]
     if missing:
         return (
             f"{missing[0]} does not say where its voxels are: {prediction.path} and {reference.path} were compared "

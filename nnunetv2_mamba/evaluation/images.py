@@ -39,7 +39,8 @@ class Segmentation:
     Attributes:
         array: labels (*spatial), (y, x) of an image or (z, y, x) of a volume.
         spacing: of the voxels, one number an axis.
-        placement: origin in mm and direction cosines, by name; empty where the file has none.
+        placement: origin in mm and direction cosines, by name; empty where the file has none, or has an affine that
+            is not finite or not invertible.
         unit: of the spacing; px where the file does not know how large its pixels are.
         path: of the file.
         warnings: what was odd about the file.
@@ -146,5 +147,7 @@ def _placement(properties: dict[str, Any]) -> dict[str, tuple[float, ...]]:
         # The affine of the array that the reader gives, which it may have turned.
         affine = np.asarray(nibabel.get("reoriented_affine", nibabel["original_affine"]), dtype=float)
         axes = affine[:3, :3]
-        stuff = {"origin": affine[:3, 3], "direction": axes / np.linalg.norm(axes, axis=0)}
+        # Other programs write affines of zeros, or ones that put a whole row of voxels at one place.
+        if np.isfinite(affine).all() and np.linalg.matrix_rank(axes) == 3:
+            stuff = {"origin": affine[:3, 3], "direction": axes / np.linalg.norm(axes, axis=0)}
     return {name: tuple(np.ravel(stuff[name]).tolist()) for name in ("origin", "direction") if name in stuff}

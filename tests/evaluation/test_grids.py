@@ -1,5 +1,8 @@
 """Two segmentations are compared by where their voxels are, in fractions of a voxel."""
 
+import struct
+from pathlib import Path
+
 import nibabel
 import numpy as np
 import pytest
@@ -80,6 +83,38 @@ def test_a_file_without_a_header_is_compared_by_voxels_and_said(tmp_path):
     warning = compare_grids(reference, read_segmentation(SimpleITKIO(), bare))
     assert warning.startswith(f"{bare} does not say where its voxels are")
     assert "with sizes by the spacing 3 2 0.5 of the reference" in warning
+
+
+def with_affine(path: Path, affine: np.ndarray, spacing=(0.5, 2.0, 3.0)) -> Segmentation:
+    """A NIfTI file with any affine, also one that nibabel itself would not write, as nnU-Net's NibabelIO reads it."""
+    nibabel.save(nibabel.Nifti1Image(DEEP.transpose(2, 1, 0), np.diag([*spacing, 1.0])), path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<12f", content, 280, *affine[:3].ravel())
+    path.write_bytes(content)
+    return read_segmentation(NibabelIO(), path)
+
+
+FLAT_AFFINES = {
+    "a column of zeros": [[0.5, 0, 0, 10], [0, 0, 0, 20], [0, 0, 3, 30]],
+    "zeros only": np.zeros((3, 4)),
+    "two parallel columns": [[0.5, 0.5, 0, 10], [0, 0, 0, 20], [0, 0, 3, 30]],
+    "not a number": [[0.5, 0, 0, np.nan], [0, 2, 0, 20], [0, 0, 3, 30]],
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("affine", FLAT_AFFINES.values(), ids=FLAT_AFFINES.keys())
+def test_an_affine_that_puts_voxels_at_the_same_place_says_nothing_of_where_they_are(tmp_path, affine):
+    proper = np.array([[0.5, 0, 0, 10], [0, 2, 0, 20], [0, 0, 3, 30]])
+    whole, flat = with_affine(tmp_path / "whole.nii", proper), with_affine(tmp_path / "flat.nii", np.array(affine))
+    assert (flat.placement, flat.spacing) == ({}, (3.0, 2.0, 0.5))
+    for reference, prediction in ((whole, flat), (flat, whole)):
+        warning = compare_grids(reference, prediction)
+        assert warning.startswith(f"{flat.path} does not say where its voxels are")
+        assert "nan" not in warning
+    assert compare_grids(flat, flat) is None
+    coarse = with_affine(tmp_path / "coarse.nii", np.array(affine), spacing=(1.0, 2.0, 3.0))
+    assert "(spacing 3 2 1 against spacing 3 2 0.5)" in compare_grids(flat, coarse)
 
 
 def test_a_header_with_default_values_is_the_same_grid_within_the_tolerance():
