@@ -2,12 +2,13 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnunetv2_mamba.evaluation.errors import EvaluationError
+from nnunetv2_mamba.evaluation.folder import SIBLINGS, file_of
 from nnunetv2_mamba.evaluation.images import SegmentationReader
 
 
@@ -68,21 +69,21 @@ class Dataset:
             description: content of dataset.json.
 
         Raises:
-            EvaluationError: a training image has no annotation.
+            EvaluationError: a training image has no annotation, or two files of it.
         """
         ending = description["file_ending"]
         if self.raw is not None and "dataset" in description:
             entries = {case: os.path.expandvars(entry["label"]) for case, entry in description["dataset"].items()}
             return self.raw, _existing({case: self.raw / label for case, label in sorted(entries.items())})
-        if self.raw is not None and any((self.raw / "labelsTr").glob(f"*{ending}")):
-            labels, images = self.raw / "labelsTr", (self.raw / "imagesTr").glob(f"*{ending}")
+        if self.raw is not None and (labelled := case_names(self.raw / "labelsTr", ending)):
+            labels, images = self.raw / "labelsTr", case_names(self.raw / "imagesTr", ending)
             # nnU-Net's cases are its images; without any, labels alone can be inspected too.
-            cases = {path.name[: -len(f"_0000{ending}")] for path in images} or _cases(labels, ending)
-            return labels, _existing({case: labels / f"{case}{ending}" for case in sorted(cases)})
+            cases = {image[: -len("_0000")] for image in images} or labelled
+            return labels, _existing(_files(labels, cases, ending))
         if self.preprocessed is not None:
             kept = self.preprocessed / "gt_segmentations"
-            if cases := _cases(kept, ending):
-                return kept, {case: kept / f"{case}{ending}" for case in sorted(cases)}
+            if labelled := case_names(kept, ending):
+                return kept, _files(kept, labelled, ending)
         return None
 
     def plans(self, name: str | None) -> dict[str, Any] | None:
@@ -158,8 +159,22 @@ def read_json(path: Path) -> Any:
         raise EvaluationError(f"{path} cannot be read: {error}.") from error
 
 
-def _cases(folder: Path, ending: str) -> set[str]:
-    return {path.name.removesuffix(ending) for path in folder.glob(f"*{ending}")}
+def case_names(folder: Path, ending: str) -> list[str]:
+    """Names of the files in a folder without their ending, compressed or not.
+
+    Args:
+        folder: that is searched; one that does not exist has no files.
+        ending: that dataset.json names.
+    """
+    endings = [ending, *([SIBLINGS[ending]] if ending in SIBLINGS else [])]
+    names = {path.name.removesuffix(each) for each in endings for path in folder.glob(f"*{each}")}
+    # macOS leaves others that begin with a dot.
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def _files(folder: Path, cases: Iterable[str], ending: str) -> dict[str, Path]:
+    """Files of cases, with the name that dataset.json gives them where there are none."""
+    return {case: file_of(folder, case, ending) or folder / f"{case}{ending}" for case in sorted(cases)}
 
 
 def _existing(files: dict[str, Path]) -> dict[str, Path]:

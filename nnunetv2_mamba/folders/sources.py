@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_mamba.evaluation.errors import EvaluationError
-from nnunetv2_mamba.evaluation.folder import SIBLINGS, CaseFiles
+from nnunetv2_mamba.evaluation.folder import CaseFiles
 from nnunetv2_mamba.evaluation.images import SegmentationReader
 from nnunetv2_mamba.evaluation.targets import Target, ignore_label_of, targets_of
-from nnunetv2_mamba.folders.dataset import read_json, reader_for
+from nnunetv2_mamba.folders.dataset import case_names, read_json, reader_for
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ def predictions(
         plans_file = prediction / "plans.json"
     plans = None if plans_file is None else read_json(plans_file)
     ending = dataset["file_ending"]
-    names = _names(reference, ending)
+    names = case_names(reference, ending)
     if not names:
         raise EvaluationError(f"{reference} holds no file that ends with {ending}, as dataset.json says: check both.")
     cases = [CaseFiles.within(name, reference, prediction, ending) for name in names]
-    stray = sorted(set(_names(prediction, ending)) - set(names))
+    stray = sorted(set(case_names(prediction, ending)) - set(names))
     if stray:
         few = ", ".join(stray[:5])
         raise EvaluationError(f"{len(stray)} predictions have no reference in {reference} ({few}): move them away.")
@@ -161,14 +161,7 @@ def _validated(validation: Path, ending: str, dataset: str, fold: int | None) ->
         every = read_json(splits)
         if fold < len(every):
             return sorted(every[fold]["val"])
-    return _names(validation, ending)
-
-
-def _names(folder: Path, ending: str) -> list[str]:
-    """Cases that a folder has a file of; macOS leaves others that begin with a dot."""
-    endings = [ending, *([SIBLINGS[ending]] if ending in SIBLINGS else [])]
-    names = {path.name.removesuffix(each) for each in endings for path in folder.glob(f"*{each}")}
-    return sorted(name for name in names if not name.startswith("."))
+    return case_names(validation, ending)
 
 
 def _about(reference: Path, prediction: Path, images: Path | None, folds: list[int | str] | None) -> dict[str, Any]:

@@ -264,10 +264,13 @@ def test_a_flipped_file_is_read_as_it_lies(folders):
 
 @pytest.mark.parametrize(("declared", "there"), [(".nii.gz", ".nii"), (".nii", ".nii.gz")])
 def test_compressed_or_not_is_the_same(folders, declared, there):
-    write_dataset(folders[1], declared)
+    raw = folders[0].parent
+    write_dataset(raw, folders[1], declared)
     sitk(folders[0] / f"case{there}", VOLUME)
     sitk(folders[1] / f"case{declared}", VOLUME)
     assert dice(evaluate(folders)) == 1.0
+    assert cli.main(["inspect", "-d", "9", "-np", "1", "-o", str(raw)]) == 0
+    assert json.loads((raw / "lesion_inspection.json").read_text())["targets"]["lesion"]["lesions"] == 2
 
 
 def test_two_files_of_a_case_are_refused(folders):
