@@ -1,6 +1,6 @@
 """Segmentations as nnU-Net's readers give them, with the place in the world that they were drawn in."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -107,7 +107,7 @@ def _first_axes(placement: dict[str, tuple[float, ...]], number: int) -> dict[st
     return {"origin": placement["origin"][:number], "direction": tuple(direction.ravel().tolist())}
 
 
-def require_known_labels(segmentation: Segmentation, known: Container[int] | None) -> None:
+def require_known_labels(segmentation: Segmentation, known: Collection[int] | None) -> None:
     """Refuse values that nobody has named, such as 255 for 1, which would pass for background.
 
     Args:
@@ -129,15 +129,19 @@ def require_known_labels(segmentation: Segmentation, known: Container[int] | Non
         )
 
 
-def remedy_for_values(unknown: Sequence[float], known: Container[int]) -> str:
+def remedy_for_values(unknown: Sequence[float], known: Collection[int]) -> str:
     """What to do about values that dataset.json does not name.
 
     Args:
-        unknown: the values.
-        known: those that it names.
+        unknown: the values, whole numbers.
+        known: those that it names, with or without 0.
     """
-    if len(unknown) == 1 and 1 in known:
-        return f"if {unknown[0]:g} stands for label 1, give --values {unknown[0]:g}=1, otherwise add it to dataset.json"
+    labels = sorted(set(known) - {0})
+    # With several labels, of which one may mark what is ignored, nothing says which of them is meant. A negative value
+    # would be taken for an option.
+    if len(unknown) == len(labels) == 1 and unknown[0] > 0:
+        value, label = int(unknown[0]), labels[0]
+        return f"if {value} stands for label {label}, give --values {value}={label}, otherwise add it to dataset.json"
     return "add them to dataset.json, or replace them with --values OLD=NEW"
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.images import (
     read_segmentation,
+    remedy_for_values,
     require_known_labels,
 )
 from tests.evaluation.drawings import labels
@@ -93,3 +94,30 @@ def test_values_without_a_name_are_refused(tmp_path):
     require_known_labels(segmentation, frozenset({1, 2, 3}))
     with pytest.raises(EvaluationError, match=r"case\.png has the values 2, 3, which dataset\.json does not name"):
         require_known_labels(segmentation, frozenset({0, 1}))
+
+
+@pytest.mark.parametrize(
+    ("unknown", "known", "suggested"),
+    [
+        ([255], {0, 1}, "255=1"),
+        # As inspect counts values.
+        ([255.0], {0, 1}, "255=1"),
+        ([2**32 + 1], {1}, "4294967297=1"),
+        ([255], {0, 4}, "255=4"),
+        ([255], {0, 1, 2}, None),
+        ([128, 255], {0, 1}, None),
+        # The command line would take the word for an option.
+        ([-1], {0, 1}, None),
+        ([255], {0}, None),
+    ],
+)
+def test_a_replacement_is_suggested_where_only_one_label_can_be_meant(unknown, known, suggested):
+    remedy = remedy_for_values(unknown, known)
+    if suggested is None:
+        assert remedy == "add them to dataset.json, or replace them with --values OLD=NEW"
+    else:
+        value, _, label = suggested.partition("=")
+        assert (
+            remedy
+            == f"if {value} stands for label {label}, give --values {suggested}, otherwise add it to dataset.json"
+        )
