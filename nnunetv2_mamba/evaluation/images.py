@@ -1,5 +1,7 @@
 """Segmentations as nnU-Net's readers give them, with the place in the world that they were drawn in."""
 
+import errno
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +76,7 @@ def read_segmentation(reader: SegmentationReader, path: Path, values: Mapping[in
         size = f"{path.stat().st_size} bytes" if path.is_file() else "not there"
         raise OSError(
             f"{path} ({size}) cannot be read as a segmentation, because it is cut off or not what its reader expects: "
-            f"{_in_one_line(error)}"
+            f"{_in_one_line(error, path)}"
         ) from error
     labels, warning = whole_numbers(single_channel(array, path), path)
     spacing = tuple(float(width) for width in properties["spacing"])
@@ -92,9 +94,12 @@ def read_segmentation(reader: SegmentationReader, path: Path, values: Mapping[in
     )
 
 
-def _in_one_line(error: Exception) -> str:
+def _in_one_line(error: Exception, path: Path) -> str:
     """The last line of a message, where readers say what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # ITK adds the latest error of the system, which is about some other file.
+    if path.is_file() and len(lines) > 1 and lines[-1] == f"Reason: {os.strerror(errno.ENOENT)}":
+        lines.pop()
     return lines[-1] if lines else type(error).__name__
 
 

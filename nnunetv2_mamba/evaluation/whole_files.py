@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from nnunetv2_mamba.evaluation import metaimage
 from nnunetv2_mamba.evaluation.errors import EvaluationError
 
 _BLOCK = 1 << 22
@@ -69,6 +70,9 @@ def _is_whole(path: Path) -> bool:
     if path.name.endswith((".nii", ".nii.gz")):
         with path.open("rb") as file:
             return _holds_its_voxels(file, path)
+    if path.suffix == ".mha":
+        with path.open("rb") as file:
+            return metaimage.holds_its_voxels(file, path.stat().st_size)
     if path.suffix == ".png":
         with path.open("rb") as file:
             # Some programs append data after the end of the image.

@@ -50,3 +50,68 @@ def test_an_offset_that_is_not_possible_is_said_in_a_sentence(tmp_path, offset):
     path = nifti(tmp_path / "case.nii", DEEP, offset)
     with pytest.raises(OSError, match=r"case\.nii .*cut off"):
         read_segmentation(SimpleITKIO(), path)
+
+
+def metaimage(path: Path, array: np.ndarray, compressed: bool = False) -> Path:
+    sitk.WriteImage(sitk.GetImageFromArray(array, isVector=False), str(path), compressed)
+    return path
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "compressed"])
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint32, np.int64, np.float32, np.float64])
+def test_a_metaimage_is_whole_or_cut_off(tmp_path, kind, compressed):
+    path = metaimage(tmp_path / "case.mha", DEEP.astype(kind), compressed)
+    require_whole(path)
+    assert (read_segmentation(SimpleITKIO(), path).array == DEEP).all()
+    content = path.read_bytes()
+    # The last byte, all voxels, and the rest of a line of the header.
+    for kept in (len(content) - 1, content.index(b"LOCAL") + 6, content.index(b"ElementSpacing") + 4):
+        path.write_bytes(content[:kept])
+        with pytest.raises(OSError, match=rf"^\S+case\.mha is cut off \({kept} bytes\): copy or predict it again\.$"):
+            read_segmentation(SimpleITKIO(), path)
+
+
+def test_a_metaimage_with_channels_is_whole(tmp_path):
+    image = sitk.GetImageFromArray(np.stack([DEEP, DEEP], -1), isVector=True)
+    path = tmp_path / "case.mha"
+    sitk.WriteImage(image, str(path))
+    require_whole(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(OSError, match="is cut off"):
+        require_whole(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"MET_UCHAR", b"MET_OTHER"),
+        (b"BinaryData = True", b"BinaryData = False"),
+        (b"ElementDataFile = LOCAL", b"ElementDataFile = case.raw"),
+        (b"DimSize = 4 3 2", b"DimSize = many"),
+        (b"CompressedData = False", b"CompressedData = True"),
+        (b"BinaryData = True", b"BinaryData = True\nHeaderSize = 40"),
+    ],
+)
+def test_a_metaimage_whose_length_is_not_known_is_left_to_its_reader(tmp_path, old, new):
+    path = metaimage(tmp_path / "case.mha", DEEP)
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new)[:-1])
+    require_whole(path)
+
+
+def test_a_damaged_metaimage_is_not_said_to_be_missing(tmp_path):
+    path = metaimage(tmp_path / "case.mha", DEEP)
+    path.write_bytes(path.read_bytes().replace(b"DimSize = 4 3 2", b"DimSize = many"))
+    with pytest.raises(
+        OSError, match=r"case\.mha \(\d+ bytes\) cannot be read as a segmentation, .*File cannot"
+    ) as error:
+        read_segmentation(SimpleITKIO(), path)
+    assert "No such file" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_metaimage_is_left_to_its_reader(tmp_path):
+    for content in (b"not an image", b"a = b\n" * 3000, bytes(range(256)) * 100):
+        (tmp_path / "case.mha").write_bytes(content)
+        require_whole(tmp_path / "case.mha")

@@ -133,7 +133,7 @@ REFUSED = [
     (cut, ".nii.gz", r"is cut off \(\d+ bytes\)"),
     (cut_inside, ".nii.gz", r"is cut off \(\d+ bytes\)"),
     (cut, ".nrrd", r"\(\d+ bytes\) cannot be read as a segmentation, because it is cut off or"),
-    (cut, ".mha", r"\(\d+ bytes\) cannot be read as a segmentation, because it is cut off or"),
+    (cut, ".mha", r"is cut off \(\d+ bytes\): copy or predict it again"),
 ]
 
 
