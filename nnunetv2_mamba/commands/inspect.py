@@ -72,7 +72,7 @@ class Inspect:
                 aside.write_text(json.dumps(report, allow_nan=False) + "\n", encoding="utf-8")
             with written_aside(folder / PICTURE) as aside:
                 plot(report, aside)
-        except (EvaluationError, OSError) as error:
+        except (EvaluationError, OSError, ValueError) as error:
             raise SystemExit(f"{PROGRAM} inspect: {error}") from error
         print(f"{render(report)}\n\n{folder / REPORT}\n{folder / PICTURE}")
         return 0

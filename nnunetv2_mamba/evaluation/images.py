@@ -1,6 +1,7 @@
 """Segmentations as nnU-Net's readers give them, with the place in the world that they were drawn in."""
 
 import errno
+import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def read_segmentation(reader: SegmentationReader, path: Path, values: Mapping[in
 
     Raises:
         OSError: the file cannot be read, or is cut off.
-        EvaluationError: the file does not hold one whole number for each voxel.
+        EvaluationError: the file does not hold one whole number for each voxel, or its voxels have no size.
     """
     require_whole(path)
     try:
@@ -80,6 +81,11 @@ def read_segmentation(reader: SegmentationReader, path: Path, values: Mapping[in
         ) from error
     labels, warning = whole_numbers(single_channel(array, path), path)
     spacing = tuple(float(width) for width in properties["spacing"])
+    if not all(math.isfinite(width) and width > 0 for width in spacing):
+        raise EvaluationError(
+            f"{path} has voxels with the spacing {spacing}: write a positive number of mm for each axis into "
+            "its header."
+        )
     placement = _placement(properties)
     if labels.shape[0] == 1 and spacing[0] >= 0.999 * _FLAT * max(spacing[1:]):
         labels, spacing = labels[0], spacing[1:]

@@ -34,16 +34,17 @@ def targets_of(dataset: Mapping[str, Any]) -> list[Target]:
         dataset: content of nnU-Net's ``dataset.json``.
 
     Raises:
-        ValueError: there is no foreground label, or one that is no number.
+        ValueError: there is no foreground label, or one that is not a number.
     """
+    if not isinstance(dataset["labels"], Mapping):
+        raise ValueError(
+            f"dataset.json says that its labels are {dataset['labels']!r}: nnU-Net v2 wants their names and numbers."
+        )
     targets = []
     for name, value in dataset["labels"].items():
-        try:
-            labels = tuple(int(label) for label in (value if isinstance(value, (list, tuple)) else [value]))
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"dataset.json says that the label {name} is {value!r}: nnU-Net v2 wants a name and its number."
-            ) from error
+        labels = tuple(_label(name, value, each) for each in (value if isinstance(value, (list, tuple)) else [value]))
+        if not labels:
+            raise _not_a_label(name, value)
         if name != "ignore" and set(labels) != {0}:
             targets.append(Target(name, labels))
     if not targets:
@@ -52,9 +53,16 @@ def targets_of(dataset: Mapping[str, Any]) -> list[Target]:
 
 
 def ignore_label_of(dataset: Mapping[str, Any]) -> int | None:
-    """Value of the voxels that nobody has annotated; None where dataset.json knows no such label."""
+    """Value of the voxels that nobody has annotated; None where dataset.json knows no such label.
+
+    Args:
+        dataset: content of nnU-Net's ``dataset.json``.
+
+    Raises:
+        ValueError: it is not a number.
+    """
     value = dataset["labels"].get("ignore")
-    return None if value is None else int(value)
+    return None if value is None else _label("ignore", value, value)
 
 
 def known_labels(dataset: Mapping[str, Any]) -> frozenset[int]:
@@ -62,3 +70,15 @@ def known_labels(dataset: Mapping[str, Any]) -> frozenset[int]:
     values = [*dataset["labels"].values(), *dataset.get("regions_class_order", ())]
     members = (value if isinstance(value, (list, tuple)) else [value] for value in values)
     return frozenset(int(label) for group in members for label in group)
+
+
+def _label(name: str, value: Any, label: Any) -> int:
+    """One of the numbers that dataset.json gives to a name."""
+    try:
+        return int(label)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise _not_a_label(name, value) from error
+
+
+def _not_a_label(name: str, value: Any) -> ValueError:
+    return ValueError(f"dataset.json says that the label {name} is {value!r}: nnU-Net v2 wants a name and its number.")

@@ -37,7 +37,7 @@ class Dataset:
 
         places = {variable: os.environ.get(variable) for variable in ("nnUNet_raw", "nnUNet_preprocessed")}
         said = ", ".join(f"{variable}={place or 'not set'}" for variable, place in places.items())
-        if name_or_id.isdigit():
+        if name_or_id.isdecimal():
             names = list(map(str, find_candidate_datasets(int(name_or_id))))
             if len(names) > 1:
                 raise EvaluationError(f"dataset {name_or_id} is {' and '.join(names)}: say which with -d NAME.")
@@ -57,7 +57,7 @@ class Dataset:
             EvaluationError: it cannot be read, or does not say enough.
         """
         file = next(folder for folder in (self.raw, self.preprocessed) if folder) / "dataset.json"
-        description = read_json(file)
+        description = read_object(file)
         if missing := [key for key in ("labels", "file_ending") if key not in description]:
             raise EvaluationError(f"{file} lacks {' and '.join(missing)}: write it as nnU-Net's documentation says.")
         return description
@@ -69,12 +69,12 @@ class Dataset:
             description: content of dataset.json.
 
         Raises:
-            EvaluationError: a training image has no annotation, or two files of it.
+            EvaluationError: a training image has no annotation, or two files of it; or the cases that dataset.json
+                lists have no label files there.
         """
         ending = description["file_ending"]
         if self.raw is not None and "dataset" in description:
-            entries = {case: os.path.expandvars(entry["label"]) for case, entry in description["dataset"].items()}
-            return self.raw, _existing({case: self.raw / label for case, label in sorted(entries.items())})
+            return self.raw, _existing(_listed_files(self.raw, description["dataset"]))
         if self.raw is not None and (labelled := case_names(self.raw / "labelsTr", ending)):
             labels, images = self.raw / "labelsTr", case_names(self.raw / "imagesTr", ending)
             # nnU-Net's cases are its images; without any, labels alone can be inspected too.
@@ -159,6 +159,20 @@ def read_json(path: Path) -> Any:
         raise EvaluationError(f"{path} cannot be read: {error}.") from error
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Content of a JSON file that holds an object.
+
+    Raises:
+        EvaluationError: it cannot be read, or holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise EvaluationError(
+            f"{path} does not hold an object with names and values: write it as nnU-Net's documentation says."
+        )
+    return content
+
+
 def case_names(folder: Path, ending: str) -> list[str]:
     """Names of the files in a folder without their ending, compressed or not.
 
@@ -175,6 +189,17 @@ def case_names(folder: Path, ending: str) -> list[str]:
 def _files(folder: Path, cases: Iterable[str], ending: str) -> dict[str, Path]:
     """Files of cases, with the name that dataset.json gives them where there are none."""
     return {case: file_of(folder, case, ending) or folder / f"{case}{ending}" for case in sorted(cases)}
+
+
+def _listed_files(raw: Path, listed: Any) -> dict[str, Path]:
+    """Files of the cases that dataset.json lists itself, under its key ``dataset``."""
+    where = f"{raw / 'dataset.json'} has the key dataset, which"
+    if not isinstance(listed, dict) or not listed:
+        raise EvaluationError(f"{where} names no case: write it as nnU-Net's documentation says, or take it out.")
+    for case, entry in listed.items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("label"), str):
+            raise EvaluationError(f"{where} names no label file of the case {case}: add it under label.")
+    return {case: raw / os.path.expandvars(entry["label"]) for case, entry in sorted(listed.items())}
 
 
 def _existing(files: dict[str, Path]) -> dict[str, Path]:

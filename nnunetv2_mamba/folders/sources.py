@@ -10,7 +10,7 @@ from nnunetv2_mamba.evaluation.errors import EvaluationError
 from nnunetv2_mamba.evaluation.folder import CaseFiles
 from nnunetv2_mamba.evaluation.images import SegmentationReader
 from nnunetv2_mamba.evaluation.targets import Target, ignore_label_of, targets_of
-from nnunetv2_mamba.folders.dataset import case_names, read_json, reader_for
+from nnunetv2_mamba.folders.dataset import case_names, read_json, read_object, reader_for
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _about(reference: Path, prediction: Path, images: Path | None, folds: list[i
 
 def _dataset(path: Path) -> dict[str, Any]:
     try:
-        dataset = read_json(path)
+        dataset = read_object(path)
     except EvaluationError as error:
         raise EvaluationError(
             f"{error} nnU-Net writes dataset.json beside its predictions; else name it with -djfile."
