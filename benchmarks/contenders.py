@@ -48,8 +48,7 @@ def contenders(device: str) -> dict[str, Contender]:
     # On a GPU, the reference's loop starts several kernels for each position: nobody would choose it.
     backends = {"cpu": ("numba", "torch", "reference"), "cuda": ("triton", "torch")}[device]
     ours = {
-        name: Contender(f"ours, {name}", partial(_ours, name), partial(_refusal, name, device))
-        for name in backends
+        name: Contender(f"ours, {name}", partial(_ours, name), partial(_refusal, name, device)) for name in backends
     }
     theirs = {
         "mambapy": Contender("mambapy, parallel scan", _mambapy, _mambapy_absent),

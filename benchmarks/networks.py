@@ -28,6 +28,8 @@ DATASET = "Dataset001_Benchmark"
 CASES = ("case_a", "case_b")
 PLAIN, RESIDUAL = "PlainConvUNet", "ResidualEncoderUNet"
 S3MAMBA, SAUMAMBA, SEGMAMBA = "nnUNetTrainerS3Mamba", "nnUNetTrainerSAUMamba", "nnUNetTrainerSegMamba"
+VMUNET = "nnUNetTrainerVMUNet"
+S3MAMBA_FINE, VMUNET_FINE = "nnUNetTrainerS3MambaFine", "nnUNetTrainerVMUNetFine"
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,15 @@ class Setting:
         shape: median size of an image, from which the patch size follows.
         channels: of the image.
         classes: of the logits.
+        cases: of the dataset that is planned for: the planner gives a small one the smallest batch, two samples, and a
+            large one what 8 GB hold.
     """
 
     name: str
     shape: tuple[int, ...]
     channels: int = 1
     classes: int = 2
+    cases: int = 2
 
     @property
     def identifier(self) -> str:
@@ -97,13 +102,10 @@ def _save_case(path: Path, setting: Setting) -> None:
 
 
 def planned(setting: Setting, planner_class: type[ExperimentPlanner] = ExperimentPlanner) -> dict[str, Any]:
-    """What a planner of nnU-Net's makes of a setting, in a `workspace`: plans with one configuration.
-
-    A dataset of two cases gets the smallest batch, two samples.
-    """
+    """What a planner of nnU-Net's makes of a setting, in a `workspace`: plans with one configuration."""
     planner = planner_class(DATASET)
     spacing = np.ones(len(setting.shape))
-    voxels = float(2 * np.prod(setting.shape))
+    voxels = float(setting.cases * np.prod(setting.shape))
     with patch.dict(os.environ, {"nnUNet_n_proc_DA": "1"}):  # its number of threads while it estimates memory
         configuration = planner.get_plans_for_configuration(
             spacing, np.array(setting.shape), setting.identifier, voxels, {}

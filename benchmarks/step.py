@@ -2,16 +2,16 @@
 
 Each trainer is a real one: built by nnU-Net from nnU-Net's plan, started as a training starts, with its own network,
 loss, optimizer and clipping; measured is its `train_step` on always the same batch of its data loader. 2-D is
-nnU-Net's plan for 256x256 colour images with batches of 2, 3-D that for the hippocampus of the Medical Segmentation
-Decathlon, 40x56x40, batches of 2. The CPU computes in float32, a GPU with nnU-Net's autocast, with and without
-torch.compile.
+nnU-Net's plan for 256x256 colour images, 3-D that for the hippocampus of the Medical Segmentation Decathlon, 40x56x40.
+The CPU computes in float32 on batches of 2. A GPU computes with nnU-Net's autocast, with and without torch.compile, on
+the batches that nnU-Net plans for a large dataset.
 """
 
 import gc
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 from unittest.mock import patch
@@ -24,9 +24,12 @@ from benchmarks.networks import (
     PLAIN,
     RESIDUAL,
     S3MAMBA,
+    S3MAMBA_FINE,
     SAUMAMBA,
     SEGMAMBA,
     SETTINGS,
+    VMUNET,
+    VMUNET_FINE,
     Setting,
     make_trainer,
     one_of_each_network,
@@ -41,9 +44,12 @@ AIM = 1.5
 STOCK = {PLAIN: "nnUNetTrainer", RESIDUAL: "nnUNetTrainer, residual plan"}
 CHECKPOINTED = f"{S3MAMBA}, stage 0 checkpointed"
 """Computes the blocks of the finest level twice instead of keeping what they computed; see docs/training.md."""
-COMPILED = (S3MAMBA,)
-"""Trainers whose step is also measured under torch.compile, which takes minutes for each."""
-PROFILED = (S3MAMBA, SAUMAMBA, SEGMAMBA)
+ON_A_GPU = (PLAIN, RESIDUAL, VMUNET, S3MAMBA, VMUNET_FINE, S3MAMBA_FINE, SEGMAMBA)
+"""Trainers that are measured on a GPU, whose time is dear."""
+COMPILED = (S3MAMBA, S3MAMBA_FINE)
+"""Of these, the ones whose step is also measured under torch.compile, which takes a minute for each."""
+MANY_CASES = 1000
+PROFILED = (S3MAMBA, S3MAMBA_FINE, SAUMAMBA, SEGMAMBA)
 REST = "elementwise, copies and the rest"
 
 # What torch's profiler calls things, in words of this project; the first match counts.
@@ -60,11 +66,16 @@ KINDS = {
 def measure(options: Options) -> dict[str, Any]:
     """Seconds of a step, ratio to nnU-Net's U-Net, parameters, memory, and shares of the time; by setting."""
     settings = {"2d": Setting("2d", (32, 32))} if options.quick else SETTINGS
+    cuda = options.device == "cuda"
+    if cuda:
+        settings = {name: replace(setting, cases=MANY_CASES) for name, setting in settings.items()}
+    names = ON_A_GPU if cuda else tuple(trainer_classes())
     figures = {
-        name: in_fresh_process(measure_setting, setting, options.device) for name, setting in settings.items()
+        name: in_fresh_process(measure_setting, setting, (*names, CHECKPOINTED), options.device)
+        for name, setting in settings.items()
     }
-    if options.device == "cuda":
-        figures["2d, compiled"] = in_fresh_process(measure_setting, settings["2d"], options.device, True)
+    if cuda:
+        figures["2d, compiled"] = in_fresh_process(measure_setting, settings["2d"], COMPILED, "cuda", True)
     targets = [
         Target(f"S3-Mamba's step over {PLAIN}'s, {name}", found["trainers"][S3MAMBA]["over_plain"], "<=", AIM)
         for name, found in figures.items()
@@ -73,8 +84,8 @@ def measure(options: Options) -> dict[str, Any]:
     return {"settings": figures, "targets": [asdict(target) for target in targets]}
 
 
-def measure_setting(setting: Setting, device: str, compiled: bool = False) -> dict[str, Any]:
-    """Figures of all trainers on one plan; for a process of its own.
+def measure_setting(setting: Setting, names: tuple[str, ...], device: str, compiled: bool = False) -> dict[str, Any]:
+    """Figures of some trainers on one plan; for a process of its own.
 
     Each is timed in turn with nnU-Net's own and then given up: all at once would fill the memory of a laptop.
     """
@@ -82,7 +93,7 @@ def measure_setting(setting: Setting, device: str, compiled: bool = False) -> di
         stock, stock_step = started(PLAIN, setting, device)
         found = {PLAIN: _about(stock)}
         found[PLAIN] |= {"over_plain": 1.0, "shares": shares(stock_step, device), "seconds": float("inf")}
-        for name in _measured(device, compiled):
+        for name in names:
             if name == PLAIN:
                 continue
             trainer, step = started(name, setting, device)
@@ -93,17 +104,11 @@ def measure_setting(setting: Setting, device: str, compiled: bool = False) -> di
             print(f"{name}: {figures['over_plain']:.2f} of {PLAIN}'s step", file=sys.__stdout__, flush=True)
             del trainer, step
             gc.collect()
-        for name in () if compiled else (*one_of_each_network(), CHECKPOINTED):
+        measured = () if compiled else (*one_of_each_network(), CHECKPOINTED)
+        for name in (name for name in measured if name in found):
             found[name]["bytes"] = with_own_peak(step_memory, name, setting, device, device=device)
     patch_size = list(stock.configuration_manager.patch_size)
     return {"patch_size": patch_size, "batch_size": stock.batch_size, "trainers": found}
-
-
-def _measured(device: str, compiled: bool) -> tuple[str, ...]:
-    """Names of the trainers to measure; on a GPU, whose time is dear, one of each network."""
-    if compiled:
-        return COMPILED
-    return (*(one_of_each_network() if device == "cuda" else trainer_classes()), CHECKPOINTED)
 
 
 def _about(trainer: nnUNetTrainer) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def train_and_score(
         "train_cpu_seconds": trained_cpu - started_cpu,
         "predict_seconds": time.perf_counter() - trained,
         "peak_memory_MiB": _peak_memory(device),
-        "machine": {key: value for key, value in describe().items() if key != "date"},
+        "machine": {key: value for key, value in describe(device.partition(":")[0]).items() if key != "date"},
         "cases": scores,
     }
 

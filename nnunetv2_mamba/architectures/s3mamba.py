@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from nnunetv2_mamba.architectures._contract import PerAxis, PerStage, strides_per_axis
-from nnunetv2_mamba.architectures._vss_unet import FEATURES_PER_STAGE, VSSUNet
+from nnunetv2_mamba.architectures._contract import PerAxis, PerStage
+from nnunetv2_mamba.architectures._vss_unet import FEATURES_PER_STAGE, VSSUNet, stem_strides
 from nnunetv2_mamba.architectures.publication import Publication
 from nnunetv2_mamba.architectures.registry import register
 from nnunetv2_mamba.building_blocks.layout import spatial_dims
@@ -30,12 +30,13 @@ class S3Mamba(VSSUNet):
         num_classes: channels of the logits.
         features_per_stage: width of each stage, finest first.
         strides: per stage a number or one per axis: ones, the patch size, the mergings; one entry more than stages.
+            With ``stem="conv"``, one entry for each stage.
         n_blocks_per_stage: blocks of each encoder stage, finest first.
         n_blocks_per_stage_decoder: blocks of each decoder stage, coarsest first.
         conv_op: `nn.Conv2d` or `nn.Conv3d`.
         d_state: state size of the scans.
         drop_path_rate: rate of the deepest blocks.
-        finest_skip: whether the skip of the finest level, which VM-UNet drops, is used.
+        finest_skip: whether the skip of the finest stage of blocks is used; None: only with ``stem="conv"``.
         tcma: whether there is TCMA; the side outputs then are its modulated masks.
         tcma_patches: d of eq. 1, edge lengths of TCMA's scales in tokens, each 2 or more.
         tcma_image_channels: C, channels of TCMA's image features.
@@ -47,9 +48,12 @@ class S3Mamba(VSSUNet):
         reduction: of the channel attention; 32 is `PUBLISHED_BUDGET`.
         depthwise_conv: whether blocks keep VM-UNet's depthwise convolution.
         side_heads: whether 1x1 heads for deep supervision are built; only without TCMA.
+        stem: ``"patch"``, the published patch embedding, or ``"conv"``, convolutional stages that keep every voxel.
+        conv_stages: how many stages are convolutional with ``stem="conv"``, the finest ones.
+        kernel_sizes: of the convolutional stages, one for all stages or per stage a number or one per axis; odd.
         deep_supervision: whether side outputs are returned; needs TCMA or ``side_heads``.
-        checkpointed_stages: levels, 0 the finest, whose encoder and decoder blocks are computed a second time in the
-            backward pass instead of kept in memory; the result is the same.
+        checkpointed_stages: levels, 0 the finest, under activation checkpointing: their blocks run a second time in
+            the backward pass, and their activations are not kept in memory. The result is the same.
 
     Raises:
         ValueError: lengths of the arguments do not fit, a width or scale of TCMA is too small, its spacing is no
@@ -75,7 +79,7 @@ class S3Mamba(VSSUNet):
         conv_op: type[nn.Module] = nn.Conv2d,
         d_state: int = 16,
         drop_path_rate: float = 0.2,
-        finest_skip: bool = False,
+        finest_skip: bool | None = None,
         tcma: bool = True,
         tcma_patches: Sequence[int] = (2, 4, 8),
         tcma_image_channels: int = 8,
@@ -86,6 +90,9 @@ class S3Mamba(VSSUNet):
         reduction: int = 16,
         depthwise_conv: bool = False,
         side_heads: bool = False,
+        stem: str = "patch",
+        conv_stages: int = 2,
+        kernel_sizes: int | Sequence[PerAxis] = 3,
         deep_supervision: bool = False,
         checkpointed_stages: Sequence[int] = (),
     ) -> None:
@@ -93,13 +100,14 @@ class S3Mamba(VSSUNet):
             raise ValueError(
                 "tcma and side_heads are both True; with TCMA its masks are the side outputs, so drop side_heads"
             )
-        per_axis = strides_per_axis(strides, len(features_per_stage), spatial_dims(conv_op))
+        per_axis = stem_strides(stem, strides, len(features_per_stage), spatial_dims(conv_op))
         attention = None
         if tcma:
             attention = TCMA(
                 input_channels,
                 num_classes,
-                features_per_stage,
+                # TCMA works on every level below full resolution, which has a stage of its own behind a stem only.
+                features_per_stage[1:] if stem == "conv" else features_per_stage,
                 strides=per_axis,
                 conv_op=conv_op,
                 patches=tcma_patches,
@@ -132,6 +140,9 @@ class S3Mamba(VSSUNet):
             drop_path_rate=drop_path_rate,
             finest_skip=finest_skip,
             side_heads=side_heads,
+            stem=stem,
+            conv_stages=conv_stages,
+            kernel_sizes=kernel_sizes,
             deep_supervision=deep_supervision,
             checkpointed_stages=checkpointed_stages,
             tcma=attention,

@@ -24,18 +24,22 @@ class SAUMamba(VSSUNet):
         num_classes: channels of the logits.
         features_per_stage: width of each stage, finest first.
         strides: per stage a number or one per axis: ones, the patch size, the mergings; one entry more than stages.
+            With ``stem="conv"``, one entry for each stage.
         n_blocks_per_stage: blocks of each encoder stage, finest first.
         n_blocks_per_stage_decoder: blocks of each decoder stage, coarsest first.
         conv_op: `nn.Conv2d` or `nn.Conv3d`.
         d_state: state size of the scans.
         drop_path_rate: rate of the deepest blocks.
-        finest_skip: whether the skip of the finest level, which the published network drops, is used.
+        finest_skip: whether the skip of the finest stage of blocks is used; None: only with ``stem="conv"``.
         decoder_rfac: whether the decoder's blocks are RSSS blocks too, as the paper says.
         rfac_norm: ``"batch"`` as published, or ``"instance"``; see `RFAC`.
         side_heads: whether 1x1 heads for deep supervision are built, which the published network lacks.
+        stem: ``"patch"``, the published patch embedding, or ``"conv"``, convolutional stages that keep every voxel.
+        conv_stages: how many stages are convolutional with ``stem="conv"``, the finest ones.
+        kernel_sizes: of the convolutional stages, one for all stages or per stage a number or one per axis; odd.
         deep_supervision: whether side outputs are returned; needs ``side_heads``.
-        checkpointed_stages: levels, 0 the finest, whose encoder and decoder blocks are computed a second time in the
-            backward pass instead of kept in memory; the result is the same.
+        checkpointed_stages: levels, 0 the finest, under activation checkpointing: their blocks run a second time in
+            the backward pass, and their activations are not kept in memory. The result is the same.
 
     Raises:
         ValueError: lengths of the arguments do not fit, there is no such norm, deep supervision lacks side heads, or a
@@ -60,10 +64,13 @@ class SAUMamba(VSSUNet):
         conv_op: type[nn.Module] = nn.Conv2d,
         d_state: int = 16,
         drop_path_rate: float = 0.2,
-        finest_skip: bool = False,
+        finest_skip: bool | None = None,
         decoder_rfac: bool = False,
         rfac_norm: str = "batch",
         side_heads: bool = False,
+        stem: str = "patch",
+        conv_stages: int = 2,
+        kernel_sizes: int | Sequence[PerAxis] = 3,
         deep_supervision: bool = False,
         checkpointed_stages: Sequence[int] = (),
     ) -> None:
@@ -85,6 +92,9 @@ class SAUMamba(VSSUNet):
             drop_path_rate=drop_path_rate,
             finest_skip=finest_skip,
             side_heads=side_heads,
+            stem=stem,
+            conv_stages=conv_stages,
+            kernel_sizes=kernel_sizes,
             deep_supervision=deep_supervision,
             checkpointed_stages=checkpointed_stages,
             make_decoder_block=make_rsss_block if decoder_rfac else make_vss_block,

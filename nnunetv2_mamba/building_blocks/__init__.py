@@ -1,12 +1,12 @@
 """Blocks that networks are made of; this package knows `ops` and torch."""
 
+from nnunetv2_mamba.building_blocks.conv_blocks import PlainConvBlock, ResidualConvBlock
 from nnunetv2_mamba.building_blocks.conv_decoder import ConvDecoder
 from nnunetv2_mamba.building_blocks.conv_encoder import ConvEncoder
 from nnunetv2_mamba.building_blocks.drop_path import DropPath
 from nnunetv2_mamba.building_blocks.enhanced_channel_feature import EnCFBlock
 from nnunetv2_mamba.building_blocks.mamba import Mamba, MambaLayer, MambaTrans
 from nnunetv2_mamba.building_blocks.patches import FinalPatchExpand, PatchEmbed, PatchExpand, PatchMerging
-from nnunetv2_mamba.building_blocks.residual_conv import ResidualConvBlock
 from nnunetv2_mamba.building_blocks.rfac import RFAC
 from nnunetv2_mamba.building_blocks.ss2d import SSND
 from nnunetv2_mamba.building_blocks.tcma import TCMA
@@ -30,6 +30,7 @@ __all__ = [
     "PatchEmbed",
     "PatchExpand",
     "PatchMerging",
+    "PlainConvBlock",
     "RSSSBlock",
     "ResidualConvBlock",
     "VSSBlock",

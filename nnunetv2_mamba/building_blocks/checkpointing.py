@@ -93,4 +93,5 @@ class BlockSequence(nn.Sequential):
         """Feature-map elements that the backward pass makes anew at a time, beyond the inputs of the blocks."""
         if not self.checkpointed:
             return 0
-        return max(block.compute_conv_feature_map_size(tokens) - tokens * block.channels for block in self)
+        sizes = [block.compute_conv_feature_map_size(tokens) - tokens * block.channels for block in self]
+        return max(sizes, default=0)

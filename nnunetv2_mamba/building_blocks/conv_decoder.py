@@ -1,4 +1,4 @@
-"""The decoder of the residual U-shaped networks."""
+"""The decoder of convolutional stages."""
 
 from collections.abc import Collection, Sequence
 
@@ -7,12 +7,12 @@ from dynamic_network_architectures.building_blocks.helper import get_matching_co
 from torch import Tensor, nn
 
 from nnunetv2_mamba.building_blocks.checkpointing import checkpointed
+from nnunetv2_mamba.building_blocks.conv_blocks import ConvBlock, ResidualConvBlock
 from nnunetv2_mamba.building_blocks.conv_encoder import ConvEncoder
-from nnunetv2_mamba.building_blocks.residual_conv import ResidualConvBlock
 
 
 class ConvUpStage(nn.Module):
-    """A transposed convolution, the skip beside it, and residual blocks.
+    """A transposed convolution, the skip beside it, and convolution blocks.
 
     Args:
         conv_op: `nn.Conv2d` or `nn.Conv3d`.
@@ -20,8 +20,9 @@ class ConvUpStage(nn.Module):
         channels: width of this level and of its skip.
         kernel_size: per axis, of the blocks.
         stride: per axis, from the coarser level to this one; the kernel of the transposed convolution is as large.
-        n_blocks: number of residual blocks.
-        checkpointed: whether training keeps only what goes in and what the blocks hand on.
+        n_blocks: number of blocks.
+        checkpointed: whether activation checkpointing keeps only the inputs of the stage and of its blocks.
+        make_block: makes the blocks, residual or plain.
     """
 
     def __init__(
@@ -34,13 +35,14 @@ class ConvUpStage(nn.Module):
         stride: Sequence[int],
         n_blocks: int,
         checkpointed: bool,
+        make_block: ConvBlock = ResidualConvBlock,
     ) -> None:
         super().__init__()
         self.channels = channels
         self.checkpointed = checkpointed
         self.transpconv = get_matching_convtransp(conv_op)(input_channels, channels, tuple(stride), tuple(stride))
         self.blocks = nn.ModuleList(
-            ResidualConvBlock(
+            make_block(
                 conv_op,
                 2 * channels if i == 0 else channels,
                 channels,

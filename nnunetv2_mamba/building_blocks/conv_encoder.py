@@ -1,4 +1,4 @@
-"""The encoder of the residual U-shaped networks, with a layer of another kind behind each stage."""
+"""The encoder of convolutional stages, with a layer of another kind behind each stage."""
 
 from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate, chain
@@ -8,7 +8,7 @@ from operator import mul
 from torch import Tensor, nn
 
 from nnunetv2_mamba.building_blocks.checkpointing import BlockSequence
-from nnunetv2_mamba.building_blocks.residual_conv import ConvStem, ResidualConvBlock
+from nnunetv2_mamba.building_blocks.conv_blocks import ConvBlock, ConvStem, ResidualConvBlock
 
 LayerFactory = Callable[[int, int], nn.Module]
 """Makes the layer of a level, grid (B, C, *spatial) to grid of the same shape, from the level (0 the finest) and C."""
@@ -31,7 +31,7 @@ class IdentityLayer(nn.Identity):
 
 
 class ConvEncoder(nn.Module):
-    """A stem at full resolution, then stages of residual blocks, each followed by a layer.
+    """A stem at full resolution, then stages of convolution blocks, each followed by a layer.
 
     What a layer gives goes to the next stage and, as skip, to the decoder.
 
@@ -40,9 +40,10 @@ class ConvEncoder(nn.Module):
         features_per_stage: width of each stage, finest first.
         strides: per-axis strides of the stages; the first are ones.
         kernel_sizes: per-axis kernel sizes of the stages.
-        n_blocks_per_stage: number of residual blocks of each stage.
+        n_blocks_per_stage: number of blocks of each stage.
         conv_op: `nn.Conv2d` or `nn.Conv3d`.
         make_layer: makes the layer behind a stage from its level and width; `IdentityLayer` for a stage without one.
+        make_block: makes the blocks, residual or plain.
         checkpointed_stages: those whose blocks and layer are recomputed in the backward pass, 0 the finest.
     """
 
@@ -56,6 +57,7 @@ class ConvEncoder(nn.Module):
         n_blocks_per_stage: Sequence[int],
         conv_op: type[nn.Module],
         make_layer: LayerFactory,
+        make_block: ConvBlock = ResidualConvBlock,
         checkpointed_stages: Collection[int] = (),
     ) -> None:
         super().__init__()
@@ -70,7 +72,7 @@ class ConvEncoder(nn.Module):
             stride, checkpointed = strides[level], level in checkpointed_stages
             widths = [below, *[width] * n_blocks_per_stage[level]]
             blocks = [
-                ResidualConvBlock(
+                make_block(
                     conv_op,
                     widths[i],
                     width,

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor, nn
 
 from nnunetv2_mamba.building_blocks.checkpointing import BlockSequence
+from nnunetv2_mamba.building_blocks.conv_encoder import ConvEncoder
 from nnunetv2_mamba.building_blocks.drop_path import linear_rates
 from nnunetv2_mamba.building_blocks.init import init_vss_weights
 from nnunetv2_mamba.building_blocks.patches import PatchEmbed, PatchMerging
@@ -23,15 +24,17 @@ class BlockFactory(Protocol):
 
 
 class EncodedImage(NamedTuple):
-    """What the encoder hands on, finest level first; all tokens (B, *spatial, C).
+    """What the encoder returns, finest level first.
 
     Attributes:
-        skips: input of each stage.
-        features: output of each stage's blocks, before merging.
+        skips: input of each stage of blocks, tokens (B, *spatial, C).
+        features: output of each stage's blocks, before merging, tokens (B, *spatial, C).
+        details: output of each convolutional stage (B, C, *spatial); none where patches of the image are embedded.
     """
 
     skips: list[Tensor]
     features: list[Tensor]
+    details: Sequence[Tensor] = ()
 
 
 class VSSStage(nn.Module):
@@ -51,16 +54,20 @@ class VSSStage(nn.Module):
 class VSSEncoder(nn.Module):
     """Patch embedding, then stages of blocks with a patch merging in between. Names as in VMamba v0.
 
+    With a stem, the patches are cut from the output of its coarsest stage instead of the image.
+
     Args:
         input_channels: channels of the image.
-        features_per_stage: width of each stage, finest first.
-        strides: per-axis strides; entry 0 belongs to the full-resolution image and is all ones, entry 1 is the patch
-            size, the rest are the mergings.
+        features_per_stage: width of each stage of blocks, finest first.
+        strides: per-axis strides; entry 0 belongs to the full-resolution image and is all ones. Without a stem, entry 1
+            is the patch size, the rest are the mergings. With a stem, there is an entry for each of its stages, then
+            the patch size and the mergings.
         n_blocks_per_stage: number of blocks of each stage.
         conv_op: `nn.Conv2d` or `nn.Conv3d`.
         make_block: makes a block from its level, width and drop-path rate.
         drop_path_rate: rate of the last block; it rises linearly from 0.
-        checkpointed_stages: those whose blocks are recomputed in the backward pass, 0 the finest.
+        stem: convolutional stages at the finest resolutions, or None.
+        checkpointed_stages: levels under activation checkpointing, 0 the finest, those of the stem first.
     """
 
     def __init__(
@@ -73,18 +80,22 @@ class VSSEncoder(nn.Module):
         conv_op: type[nn.Module],
         make_block: BlockFactory,
         drop_path_rate: float = 0.0,
+        stem: ConvEncoder | None = None,
         checkpointed_stages: Collection[int] = (),
     ) -> None:
         super().__init__()
+        self.stem = stem
         self.output_channels = list(features_per_stage)
         self.strides = [tuple(stride) for stride in strides]
         self.conv_op = conv_op
-        self.patch_embed = PatchEmbed(input_channels, features_per_stage[0], self.strides[1], conv_op=conv_op)
+        embedded = input_channels if stem is None else stem.output_channels[-1]
+        patch_size, *mergings = self.strides[self.first_stride :]
+        self.patch_embed = PatchEmbed(embedded, features_per_stage[0], patch_size, conv_op=conv_op)
         stages = []
-        for level, rates in enumerate(linear_rates(drop_path_rate, n_blocks_per_stage)):
-            width = features_per_stage[level]
-            coarsest = level + 1 == len(features_per_stage)
-            merge = None if coarsest else PatchMerging(width, features_per_stage[level + 1], self.strides[level + 2])
+        for stage, rates in enumerate(linear_rates(drop_path_rate, n_blocks_per_stage)):
+            width, level = features_per_stage[stage], self.conv_levels + stage
+            coarsest = stage + 1 == len(features_per_stage)
+            merge = None if coarsest else PatchMerging(width, features_per_stage[stage + 1], mergings[stage])
             blocks = BlockSequence(
                 *(make_block(level, width, rate) for rate in rates), checkpointed=level in checkpointed_stages
             )
@@ -93,38 +104,57 @@ class VSSEncoder(nn.Module):
         self.apply(init_vss_weights)
 
     @property
+    def conv_levels(self) -> int:
+        """How many levels are convolutional, which are the finest."""
+        return 0 if self.stem is None else len(self.stem.output_channels)
+
+    @property
+    def first_stride(self) -> int:
+        """Entry of `strides` that is the patch size; those before it are finer."""
+        return self.conv_levels or 1
+
+    @property
     def smallest_input(self) -> tuple[int, ...]:
-        """Per axis, the size of one patch."""
-        return self.strides[1]
+        """Per axis, the size of one patch of the image; with a stem, of one voxel."""
+        return self.strides[1 if self.stem is None else 0]
 
     def forward(self, x: Tensor) -> EncodedImage:
         """Encode an image (B, input_channels, *spatial) whose axes are multiples of the total stride."""
         skips, features = [], []
-        x = self.patch_embed(x)
+        details = [] if self.stem is None else self.stem(x)
+        x = self.patch_embed(details[-1] if details else x)
         for layer in self.layers:
             skips.append(x)
             x = layer.blocks(x)
             features.append(x)
             if layer.downsample is not None:
                 x = layer.downsample(x)
-        return EncodedImage(skips, features)
+        return EncodedImage(skips, features, details)
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Feature-map elements kept for the backward pass of one sample of that size."""
         tokens = self.tokens_per_stage(input_size)
-        size = prod(input_size) * self.patch_embed.proj.in_channels
+        if self.stem is None:
+            size = prod(input_size) * self.patch_embed.proj.in_channels
+        else:
+            size = self.stem.compute_conv_feature_map_size(input_size)
         size += self.patch_embed.compute_conv_feature_map_size(tokens[0])
-        for level, layer in enumerate(self.layers):
-            size += layer.blocks.compute_conv_feature_map_size(tokens[level])
+        for stage, layer in enumerate(self.layers):
+            size += layer.blocks.compute_conv_feature_map_size(tokens[stage])
             if layer.downsample is not None:
-                size += layer.downsample.compute_conv_feature_map_size(tokens[level + 1])
+                size += layer.downsample.compute_conv_feature_map_size(tokens[stage + 1])
         return size
 
     def recomputed_feature_map_size(self, input_size: Sequence[int]) -> int:
         """Most feature-map elements that the backward pass makes anew at a time, for one sample of that size."""
         tokens = self.tokens_per_stage(input_size)
-        return max(layer.blocks.recomputed_feature_map_size(n) for n, layer in zip(tokens, self.layers, strict=True))
+        sizes = [layer.blocks.recomputed_feature_map_size(n) for n, layer in zip(tokens, self.layers, strict=True)]
+        return max(sizes if self.stem is None else [*sizes, self.stem.recomputed_feature_map_size(input_size)])
 
     def tokens_per_stage(self, input_size: Sequence[int]) -> list[int]:
-        """Number of tokens of each stage for an image of that size, finest first."""
-        return [prod(input_size) // cell for cell in accumulate((prod(step) for step in self.strides[1:]), mul)]
+        """Number of tokens of each stage of blocks for an image of that size, finest first."""
+        return self.positions(input_size)[self.first_stride :]
+
+    def positions(self, input_size: Sequence[int]) -> list[int]:
+        """Number of positions for each entry of `strides` and an image of that size, full resolution first."""
+        return [prod(input_size) // cell for cell in accumulate((prod(step) for step in self.strides), mul)]

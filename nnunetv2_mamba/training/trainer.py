@@ -1,4 +1,4 @@
-"""The trainer of our networks, with AdamW and a cosine schedule; everything else stays nnU-Net's."""
+"""The trainer of our networks, with AdamW and a cosine schedule; everything else is nnU-Net's."""
 
 import inspect
 from collections.abc import Mapping
@@ -27,24 +27,24 @@ CUDA = torch.device("cuda")
 class MambaTrainer(RobustTrainer):
     """Base of the trainers of our networks: a subclass names the network, and may change any other class attribute.
 
-    A plan of nnU-Net's own planners is turned into our network on the fly. A plan that already names this network is
-    used as it is: what it says wins, `network_overrides` has no effect. One that names another of ours is refused, in
-    training and prediction alike, and so is one that contradicts `network_parts`.
+    From a plan of nnU-Net's own planners, the trainer derives the arguments of its network. A plan that already names
+    this network is used unchanged, and `network_overrides` has no effect. A plan that names another of our networks, or
+    that contradicts `network_parts`, is refused in training and in prediction.
 
     Attributes:
         network_name: class in `nnunetv2_mamba.architectures`.
-        network_parts: switches of the network that the trainer's name promises.
-        network_overrides: further arguments of the network, or others than those derived from the plan.
+        network_parts: arguments of the network that the trainer's name stands for.
+        network_overrides: arguments of the network that replace those derived from the plan, or are added to them.
         initial_lr: highest learning rate, for training from scratch. The papers' 1e-4 assumes ImageNet weights.
         weight_decay: AdamW's decoupled decay (VM-UNet's code: 1e-2).
         decay_everything: whether norms, biases and the scans' own parameters decay too, as in VM-UNet's code.
-        max_warmup_epochs: longest linear warm-up, at most a tenth of the training.
+        max_warmup_epochs: longest linear warm-up; it never takes more than a tenth of the training.
         max_grad_norm: gradients are clipped to this L2 norm (that of VMamba's training, from Swin). nnU-Net clips at 12
             before that, so larger values have no effect.
     """
 
     network_name: ClassVar[str]
-    network_parts: ClassVar[Mapping[str, bool]] = {}
+    network_parts: ClassVar[Mapping[str, Any]] = {}
     network_overrides: ClassVar[Mapping[str, Any]] = {}
     initial_lr: float = 1e-3
     weight_decay: float = 1e-2
@@ -52,12 +52,12 @@ class MambaTrainer(RobustTrainer):
     max_warmup_epochs: int = 10
     max_grad_norm: float | None = 5.0
 
-    # nnU-Net records the arguments by their names in this signature: it must stay the stock one.
+    # nnU-Net records the arguments by their names in this signature, so it must be the stock signature.
     def __init__(
         self, plans: dict, configuration: str, fold: int, dataset_json: dict, device: torch.device = CUDA
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        # The stock constructor has just put its own values in front of ours.
+        # The stock constructor has set its own values on the instance.
         self.initial_lr = type(self).initial_lr
         self.weight_decay = type(self).weight_decay
 
@@ -73,20 +73,20 @@ class MambaTrainer(RobustTrainer):
         """The network of a configuration; nnU-Net calls this on the trainer to train, on the class to predict.
 
         Raises:
-            ValueError: the plan names another of our networks, or none can be derived from it.
+            ValueError: the plan names another of our networks, or the network cannot be derived from it.
         """
         architecture = cls._architecture(configuration_manager)
         return get_network_from_plans(
             architecture["network_class_name"],
             architecture["arch_kwargs"],
             architecture["_kw_requires_import"],
-            num_input_channels,
-            num_output_channels,
+            input_channels=num_input_channels,
+            output_channels=num_output_channels,
             deep_supervision=enable_deep_supervision,
         )
 
     def memory_remedies(self) -> list[str]:
-        """What makes a training step need less memory: one more stage that is computed twice, then a smaller batch."""
+        """Ways to lower the memory of a step: activation checkpointing of one more stage, then a smaller batch."""
         configuration = self.configuration_manager
         arch_kwargs = self._architecture(configuration)["arch_kwargs"]
         stages, remedies = arch_kwargs.get("checkpointed_stages", ()), []
@@ -107,7 +107,7 @@ class MambaTrainer(RobustTrainer):
         arguments = {**cls.network_parts, **cls.network_overrides}
         architecture = mamba_architecture(configuration_manager.configuration, cls.network_name, **arguments)
         cls._require_parts(architecture["arch_kwargs"])
-        # It changes no result, so the machine that trains may know better than the plan.
+        # Activation checkpointing changes no result, so each machine may set it differently from the plan.
         if (stages := checkpointed_stages_from_environment()) is not None:
             architecture["arch_kwargs"] = architecture["arch_kwargs"] | {"checkpointed_stages": stages}
         return architecture
@@ -126,7 +126,7 @@ class MambaTrainer(RobustTrainer):
         """Build everything that training needs.
 
         Raises:
-            ValueError: a variable of ours has a value that it cannot have, or the plan names another of our networks.
+            ValueError: an ``NNUNETV2_MAMBA_*`` variable is invalid, or the plan names another of our networks.
         """
         # nnU-Net gives the coarsest output the weight 0 and normalises by the sum: with a single output that is 0 / 0.
         if len(deep_supervision_scales(self._architecture(self.configuration_manager))) < 2:
@@ -134,16 +134,17 @@ class MambaTrainer(RobustTrainer):
         super().initialize()
 
     def get_tr_and_val_datasets(self) -> tuple[nnUNetBaseDataset, nnUNetBaseDataset]:
-        """The stock datasets, of which the first is remembered."""
+        """The stock datasets; the training dataset is kept for the comparison of its lesions with a token."""
         datasets = super().get_tr_and_val_datasets()
         self._training_cases = datasets[0]
         return datasets
 
     def run_training(self) -> None:
-        """Train, unless the scans would run on plain PyTorch on a GPU; the log names what they run on.
+        """Train, unless the scans would run on plain PyTorch on a GPU; the log names their backend.
 
         Raises:
-            SlowScanError: they would, and NNUNETV2_MAMBA_BACKEND does not ask for it; nothing has been started.
+            SlowScanError: the scans would run on plain PyTorch on a GPU, and NNUNETV2_MAMBA_BACKEND does not name it;
+                nothing has been started.
             BackendError: NNUNETV2_MAMBA_BACKEND names a backend that cannot run.
             TrainingRunningError: another process trains this fold.
         """
@@ -165,18 +166,28 @@ class MambaTrainer(RobustTrainer):
         token = token_size(self._architecture(self.configuration_manager))
         try:
             return warn_of_lesions_below_token(
-                Path(cases.source_folder), cases.identifiers, self.dataset_json, token, self.network_name
+                Path(cases.source_folder),
+                cases.identifiers,
+                dataset=self.dataset_json,
+                token=token,
+                network=self.network_name,
             )
-        # It is only a hint: whatever is odd about a segmentation must not keep anybody from training.
+        # The warning is only a hint: a problem with a segmentation must not stop the training.
         except Exception as error:
             return f"lesions were not compared with the tokens of {self.network_name}: {error}"
 
     def configure_optimizers(self) -> tuple[AdamW, WarmupCosineSchedule]:
         """AdamW and its schedule over `num_epochs`."""
         groups = parameter_groups(self.network, self.weight_decay, self.decay_everything)
-        # PyTorch's default goes from tensor to tensor on the CPU, which takes five times as long; on CUDA it does not.
+        # On the CPU, PyTorch's default updates one tensor after another, which takes five times as long.
         optimizer = AdamW(groups, lr=self.initial_lr, fused=True if self.device.type == "cpu" else None)
-        return optimizer, WarmupCosineSchedule(optimizer, self.initial_lr, self.num_epochs, self.max_warmup_epochs)
+        schedule = WarmupCosineSchedule(
+            optimizer,
+            initial_lr=self.initial_lr,
+            num_epochs=self.num_epochs,
+            max_warmup_epochs=self.max_warmup_epochs,
+        )
+        return optimizer, schedule
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
         if not self.enable_deep_supervision:
@@ -184,5 +195,5 @@ class MambaTrainer(RobustTrainer):
         return deep_supervision_scales(self._architecture(self.configuration_manager))
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
-        """Switch the side outputs; nnU-Net switches them on after validation even where they were never in use."""
+        """Switch deep supervision; nnU-Net switches it on after validation even if the training does not use it."""
         super().set_deep_supervision_enabled(enabled and self.enable_deep_supervision)

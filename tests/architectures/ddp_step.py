@@ -7,7 +7,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tests.architectures.small_networks import NETWORKS, small_network
+from tests.architectures.small_networks import MEMBERS, small_network
 
 
 def networks() -> dict[str, nn.Module]:
@@ -24,7 +24,7 @@ def networks() -> dict[str, nn.Module]:
             deep_supervision=deep_supervision,
             checkpointed_stages=(0,) if deep_supervision else (),
         )
-        for name in NETWORKS
+        for name in MEMBERS
         for deep_supervision in (True, False)
     }
 

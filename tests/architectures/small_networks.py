@@ -18,30 +18,48 @@ WIDTHS = (8, 12, 16, 24)
 OPTIONAL = ("d_state", "drop_path_rate", "finest_skip")
 """Arguments that a test gives to those networks that have them."""
 
-sweep = pytest.mark.parametrize("name", NETWORKS)
+OF_CONV_STEMS = ("kernel_sizes", "conv_stages")
+"""Arguments that have no effect on a network whose stem is a patch embedding."""
+
+FINE = ", conv stem"
+
+MEMBERS = [
+    *NETWORKS,
+    *(f"{name}{FINE}" for name, network in NETWORKS.items() if "stem" in signature(network).parameters),
+]
+"""Every network of the registry, and those that take it once more with a convolutional stem."""
+
+sweep = pytest.mark.parametrize("name", MEMBERS)
+
+
+def network_class(name: str) -> type[nn.Module]:
+    """The class of a member."""
+    return NETWORKS[name.removesuffix(FINE)]
 
 
 def accepts(name: str, argument: str) -> bool:
-    """Whether a network's constructor has such an argument."""
-    return argument in signature(NETWORKS[name]).parameters
+    """Whether such an argument has an effect on a member."""
+    parameters = signature(network_class(name)).parameters
+    has_conv_stem = "stem" not in parameters or name.endswith(FINE)
+    return argument in parameters and (has_conv_stem or argument not in OF_CONV_STEMS)
 
 
 def has_full_resolution_stage(name: str) -> bool:
     """Whether the first stage of a network has the resolution of the image, instead of a patch embedding before it."""
-    parameters = signature(NETWORKS[name]).parameters
-    return len(parameters["strides"].default) == len(parameters["features_per_stage"].default)
+    parameters = signature(network_class(name)).parameters
+    return name.endswith(FINE) or len(parameters["strides"].default) == len(parameters["features_per_stage"].default)
 
 
 def sweep_those_with(argument: str) -> pytest.MarkDecorator:
     """As `sweep`, but only networks whose constructor has an argument."""
-    return pytest.mark.parametrize("name", [name for name in NETWORKS if accepts(name, argument)])
+    return pytest.mark.parametrize("name", [name for name in MEMBERS if accepts(name, argument)])
 
 
 def sweep_values(argument: str, *values: Any) -> pytest.MarkDecorator:
     """As `sweep`, with ``options`` that give an argument each of these values, or nothing to networks without it."""
     cases = [
         pytest.param(name, options, id=f"{name}-{'-'.join(map(str, options.values()))}".rstrip("-"))
-        for name in NETWORKS
+        for name in MEMBERS
         for options in ([{argument: value} for value in values] if accepts(name, argument) else [{}])
     ]
     return pytest.mark.parametrize(("name", "options"), cases)
@@ -69,6 +87,10 @@ def small_arguments(
         features.insert(0, widths[0] // 2)
         blocks = blocks if isinstance(blocks, int) else [1, *blocks]
     sizes = {"features_per_stage": features, "strides": strides, "n_blocks_per_stage": blocks}
+    if name.endswith(FINE):
+        sizes |= {"stem": "conv", "conv_stages": max(1, min(2, len(features) - 2))}
+        if "n_blocks_per_stage_decoder" in arguments:
+            arguments["n_blocks_per_stage_decoder"] = [*arguments["n_blocks_per_stage_decoder"], 1]
     return sizes | {"n_blocks_per_stage_decoder": 1} | _fixed(name) | _accepted(name, arguments)
 
 
@@ -78,21 +100,22 @@ def small_overrides(name: str, widths: Sequence[int], **arguments: Any) -> dict[
     A patch embedding stands for the first three stages of a plan, and of the others two come before the levels.
     """
     before = [widths[0]] * 2 if has_full_resolution_stage(name) else []
-    return {"features_per_stage": [*before, *widths]} | _accepted(name, arguments)
+    stem = {"stem": "conv"} if name.endswith(FINE) else {}
+    return {"features_per_stage": [*before, *widths]} | stem | _accepted(name, arguments)
 
 
 def small_network(
     name: str, input_channels: int, num_classes: int, strides: Sequence[int | Sequence[int]], **arguments: Any
 ) -> nn.Module:
     """A small network; arguments as in `small_arguments`."""
-    return NETWORKS[name](input_channels, num_classes, **small_arguments(name, strides, **arguments))
+    return network_class(name)(input_channels, num_classes, **small_arguments(name, strides, **arguments))
 
 
 def _fixed(name: str) -> dict[str, Any]:
     """Arguments of small members unless a test says otherwise: few states, and heads where a plan asks for them."""
     planned = {"strides": [[1, 1], [2, 2]], "conv_op": "Conv2d"}
     planned |= {"features_per_stage": [4, 8], "kernel_sizes": [[3, 3]] * 2}
-    arguments = NETWORKS[name].from_plan({"architecture": {"arch_kwargs": planned}})
+    arguments = network_class(name).from_plan({"architecture": {"arch_kwargs": planned}})
     heads = {"side_heads": True} if arguments.get("side_heads") else {}
     return heads | ({"d_state": 4} if accepts(name, "d_state") else {})
 

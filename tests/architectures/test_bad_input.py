@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from nnunetv2_mamba.architectures import S3Mamba, VMUNet
-from nnunetv2_mamba.architectures.registry import NETWORKS
-from tests.architectures.small_networks import small_arguments, small_network, sweep, sweep_those_with
+from tests.architectures.small_networks import network_class, small_arguments, small_network, sweep, sweep_those_with
 
 STRIDES = (1, 4, 2)
 SMALL = {"features_per_stage": (4, 8), "strides": STRIDES, "n_blocks_per_stage": 1, "n_blocks_per_stage_decoder": 1}
@@ -59,13 +58,13 @@ def test_values_that_are_no_numbers(name, value):
 )
 def test_wrong_arguments(name, arguments, message):
     with pytest.raises(ValueError, match=message):
-        NETWORKS[name](3, 2, **small_arguments(name, STRIDES) | arguments)
+        network_class(name)(3, 2, **small_arguments(name, STRIDES) | arguments)
 
 
 @sweep
 def test_wrong_number_of_strides_says_what_they_stand_for(name):
     with pytest.raises(ValueError, match=r"strides has 4 entries; . stages ask for 3: ones, \w+"):
-        NETWORKS[name](3, 2, **small_arguments(name, STRIDES) | {"strides": (*STRIDES, 2)})
+        network_class(name)(3, 2, **small_arguments(name, STRIDES) | {"strides": (*STRIDES, 2)})
 
 
 @sweep_those_with("drop_path_rate")

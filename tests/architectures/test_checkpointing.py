@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nnunetv2_mamba.building_blocks import checkpointing
-from tests.architectures.small_networks import small_arguments, small_network, sweep
+from tests.architectures.small_networks import FINE, small_arguments, small_network, sweep
 
 STRIDES = {nn.Conv2d: ((1, 1), (4, 4), (2, 2)), nn.Conv3d: ((1, 1, 1), (1, 4, 4), (2, 2, 2))}
 SIZES = {nn.Conv2d: (48, 64), nn.Conv3d: (6, 32, 40)}
@@ -101,9 +101,11 @@ def test_memory_falls_as_the_estimate_says(name, conv_op):
     }
     networks[()](image)  # the first scan of a process checks its backend, which is not to be counted
     kept = {stages: kept_elements(network, network, (image,)) for stages, network in networks.items()}
-    assert kept[(0, 1)][0] < kept[(0,)][0] < kept[(1,)][0] < kept[()][0]
-    # While the finest blocks are recomputed, one of them is there as a whole.
-    assert kept[()][1] == 0 < kept[(1,)][1] < kept[(0,)][1]
+    # The finest stage keeps most, unless it is a narrow convolutional one.
+    less, more = ((1,), (0,)) if name.endswith(FINE) else ((0,), (1,))
+    assert kept[(0, 1)][0] < kept[less][0] < kept[more][0] < kept[()][0]
+    # While the blocks of a stage are recomputed, one of them is there as a whole.
+    assert kept[()][1] == 0 < kept[more][1] < kept[less][1]
     for stages, network in networks.items():
         assert network.compute_conv_feature_map_size(size) == pytest.approx(sum(kept[stages]), rel=0.1)
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from nnunetv2_mamba.architectures import S3Mamba, SegMamba, VMUNet
+from nnunetv2_mamba.building_blocks.conv_blocks import ResidualConvBlock
 from nnunetv2_mamba.building_blocks.mamba import Mamba
-from nnunetv2_mamba.building_blocks.residual_conv import ResidualConvBlock
 from nnunetv2_mamba.building_blocks.ss2d import SSND
 from nnunetv2_mamba.building_blocks.vss_encoder import EncodedImage
 from tests.architectures.small_networks import small_network, sweep

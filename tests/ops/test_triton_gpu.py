@@ -64,7 +64,7 @@ def _results(inputs, backend, dtype=None):
         {"grid": (7, 9), "batch": 2, "channels": 1536},
         {"grid": (13, 11, 5), "channels": 40, "d_state": 5},
         {"grid": (33,), "channels": 100, "d_state": 256},
-        {"grid": (512, 512), "channels": 32, "d_state": 4},
+        {"grid": (128, 128), "channels": 32, "d_state": 4},
         {"grid": (31, 33), "channels": 96, "channels_last": False},
         {"grid": (1, 1), "channels": 1, "d_state": 1},
     ],

@@ -255,8 +255,7 @@ def test_folder_that_cannot_be_written_to_costs_only_time(make_trainer, preproce
 @pytest.mark.compile
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("trainer_class", [SmallS3Mamba, nnUNetTrainerCurriculum])
+@pytest.mark.parametrize(("trainer_class", "dtype"), [(SmallS3Mamba, "float16"), (nnUNetTrainerCurriculum, "bfloat16")])
 def test_on_a_gpu_it_trains_compiled_and_in_half_precision(make_trainer, monkeypatch, trainer_class, dtype):
     monkeypatch.setenv("NNUNETV2_MAMBA_AUTOCAST", dtype)
     trainer = make_trainer(trainer_class, device="cuda")

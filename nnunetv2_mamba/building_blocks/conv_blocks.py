@@ -1,8 +1,8 @@
-"""Residual convolution blocks, as the U-shaped Mamba networks use them."""
+"""Convolution blocks, plain and residual, as the U-shaped Mamba networks use them."""
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 from dynamic_network_architectures.building_blocks.residual import BasicBlockD
 from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
@@ -11,17 +11,61 @@ from torch import Tensor, nn
 from nnunetv2_mamba.building_blocks.instance_norm import InstanceNorm
 from nnunetv2_mamba.building_blocks.pooling import average_pool
 
-PUBLISHED: dict[str, Any] = {
+NORM_AND_NONLIN: dict[str, Any] = {
     "conv_bias": True,
     "norm_op": InstanceNorm,
     "nonlin": nn.LeakyReLU,
     "nonlin_kwargs": {"inplace": True},
 }
-"""What the convolutions of Taming Mambas' networks have; the slope is PyTorch's, 0.01."""
+"""What the convolutions of nnU-Net and of Taming Mambas have in common; the slope is PyTorch's, 0.01."""
 
 
-class ConvStem(ConvDropoutNormReLU):
-    """Convolution at full resolution, instance norm and leaky ReLU.
+class ConvBlock(Protocol):
+    """Makes a block of convolutions, grid (B, input_channels, *spatial) to (B, channels, *spatial / stride)."""
+
+    def __call__(
+        self,
+        conv_op: type[nn.Module],
+        input_channels: int,
+        channels: int,
+        *,
+        kernel_size: Sequence[int],
+        stride: Sequence[int],
+    ) -> nn.Module:
+        """A block of these widths, such as `PlainConvBlock` and `ResidualConvBlock`."""
+        ...
+
+
+class PlainConvBlock(ConvDropoutNormReLU):
+    """One convolution with instance norm and leaky ReLU, two of which make a stage of nnU-Net's U-Net.
+
+    Args:
+        conv_op: `nn.Conv2d` or `nn.Conv3d`.
+        input_channels: width of the input.
+        channels: width of the output.
+        kernel_size: per axis, odd.
+        stride: per axis.
+    """
+
+    def __init__(
+        self,
+        conv_op: type[nn.Module],
+        input_channels: int,
+        channels: int,
+        *,
+        kernel_size: Sequence[int],
+        stride: Sequence[int],
+    ) -> None:
+        super().__init__(conv_op, input_channels, channels, tuple(kernel_size), tuple(stride), **NORM_AND_NONLIN)
+        self.channels = channels
+
+    def compute_conv_feature_map_size(self, tokens: int) -> int:
+        """Feature-map elements kept for the backward pass, for so many positions of its output, which is included."""
+        return 2 * tokens * self.channels
+
+
+class ConvStem(PlainConvBlock):
+    """The first convolution, at full resolution.
 
     Args:
         conv_op: `nn.Conv2d` or `nn.Conv3d`.
@@ -33,18 +77,12 @@ class ConvStem(ConvDropoutNormReLU):
     def __init__(
         self, conv_op: type[nn.Module], input_channels: int, channels: int, *, kernel_size: Sequence[int]
     ) -> None:
-        super().__init__(
-            conv_op,
-            input_channels,
-            channels,
-            kernel_size=tuple(kernel_size),
-            stride=1,
-            **PUBLISHED,
-        )
+        stride = (1,) * len(kernel_size)
+        super().__init__(conv_op, input_channels, channels, kernel_size=kernel_size, stride=stride)
 
     def compute_conv_feature_map_size(self, tokens: int) -> int:
-        """Feature-map elements kept for the backward pass, for so many positions."""
-        return tokens * (self.input_channels + 2 * self.output_channels)
+        """Feature-map elements kept for the backward pass, for so many positions; the image is included."""
+        return tokens * self.input_channels + super().compute_conv_feature_map_size(tokens)
 
 
 class CellMean(nn.Module):
@@ -94,7 +132,7 @@ class ResidualConvBlock(BasicBlockD):
             channels,
             kernel_size=tuple(kernel_size),
             stride=tuple(stride),
-            **PUBLISHED,
+            **NORM_AND_NONLIN,
         )
         self.channels = channels
         if prod(stride) > 1:

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nnunetv2_mamba.building_blocks.conv_blocks import CellMean, ConvStem, ResidualConvBlock
 from nnunetv2_mamba.building_blocks.conv_decoder import ConvUpStage
-from nnunetv2_mamba.building_blocks.residual_conv import CellMean, ConvStem, ResidualConvBlock
 
 
 @pytest.mark.parametrize("width", [4, 6])
