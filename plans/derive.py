@@ -7,9 +7,11 @@ with the stock trainer, and a comparison with the stock network is fair.
 import json
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_mamba.architectures.registry import find_network
 from nnunetv2_mamba.plans.architecture import deep_supervision_scales, mamba_architecture
 
 
@@ -17,7 +19,9 @@ def derive_plans(
     plans: Mapping[str, Any],
     network: str,
     configurations: Collection[str] | None = None,
+    *,
     plans_name: str | None = None,
+    stem: str | None = None,
     checkpointed_stages: Sequence[int] | None = None,
     batch_size: int | None = None,
 ) -> dict[str, Any]:
@@ -27,7 +31,9 @@ def derive_plans(
         plans: content of a plans file of nnU-Net 2.3 or later; left as it is.
         network: name of the class in `nnunetv2_mamba.architectures`.
         configurations: those that get the network, such as ``["2d"]``, all without; the others keep theirs.
-        plans_name: name of the new plans, by default the old one and the network's, such as ``nnUNetPlans_S3Mamba``.
+        plans_name: name of the new plans, by default the old one and the network's, such as ``nnUNetPlans_S3Mamba``;
+            ``nnUNetPlans_S3MambaFine`` with a convolutional stem.
+        stem: of the network, ``"patch"`` or ``"conv"``; None for its default.
         checkpointed_stages: stages of the network, 0 the finest, that training computes twice instead of keeping them
             in memory.
         batch_size: samples in a training step of these configurations, None for those that nnU-Net planned.
@@ -48,13 +54,14 @@ def derive_plans(
     planned = {name: _planned(plans, name) for name in entries}
     for name, entry in entries.items():
         kept = planned[name]["architecture"]
-        entry["architecture"] = _replaced(planned[name], network, name) if name in chosen else kept
+        entry["architecture"] = _replaced(planned[name], network, stem, configuration=name) if name in chosen else kept
         if checkpointed_stages is not None and name in chosen:
             entry["architecture"]["arch_kwargs"] = _checkpointed(entry["architecture"], checkpointed_stages, name)
         # Written out for all: a configuration that inherits keeps what it had.
         if batch_size is not None and "batch_size" in planned[name]:
             entry["batch_size"] = batch_size if name in chosen else planned[name]["batch_size"]
-    derived["plans_name"] = plans_name or f"{plans['plans_name']}_{network.rpartition('.')[2]}"
+    fine = "Fine" if stem == "conv" else ""
+    derived["plans_name"] = plans_name or f"{plans['plans_name']}_{network.rpartition('.')[2]}{fine}"
     return derived
 
 
@@ -62,8 +69,10 @@ def derive_plans_file(
     dataset: int | str | Path,
     source_plans: str = "nnUNetPlans",
     network: str = "S3Mamba",
+    *,
     configurations: Collection[str] | None = None,
     plans_name: str | None = None,
+    stem: str | None = None,
     checkpointed_stages: Sequence[int] | None = None,
     batch_size: int | None = None,
 ) -> Path:
@@ -75,6 +84,7 @@ def derive_plans_file(
         network: as in `derive_plans`.
         configurations: as in `derive_plans`.
         plans_name: as in `derive_plans`.
+        stem: as in `derive_plans`.
         checkpointed_stages: as in `derive_plans`.
         batch_size: as in `derive_plans`.
 
@@ -92,7 +102,15 @@ def derive_plans_file(
     if not source.is_file():
         raise FileNotFoundError(f"{source} does not exist: run nnUNetv2_plan_and_preprocess for the dataset first.")
     plans = json.loads(source.read_text())
-    derived = derive_plans(plans, network, configurations, plans_name, checkpointed_stages, batch_size)
+    derived = derive_plans(
+        plans,
+        network,
+        configurations=configurations,
+        plans_name=plans_name,
+        stem=stem,
+        checkpointed_stages=checkpointed_stages,
+        batch_size=batch_size,
+    )
     target = folder / f"{derived['plans_name']}.json"
     if target.exists():
         if json.loads(target.read_text()) == derived:
@@ -126,8 +144,11 @@ def _planned(plans: Mapping[str, Any], configuration: str) -> dict[str, Any]:
     return planned
 
 
-def _replaced(planned: Mapping[str, Any], network: str, configuration: str) -> dict[str, Any]:
-    replaced = mamba_architecture(planned, network)
+def _replaced(planned: Mapping[str, Any], network: str, stem: str | None, *, configuration: str) -> dict[str, Any]:
+    overrides = {} if stem is None else {"stem": stem}
+    if stem is not None and "stem" not in signature(find_network(network)).parameters:
+        raise ValueError(f"{network} has no stem to choose: leave the stem out.")
+    replaced = mamba_architecture(planned, network, **overrides)
     if len(deep_supervision_scales(replaced)) < 2:
         raise ValueError(
             f"configuration {configuration} has {len(planned['architecture']['arch_kwargs']['strides'])} stages, too "

@@ -9,6 +9,7 @@ import torch
 from nnunetv2_mamba import architectures, plugin
 from nnunetv2_mamba.architectures.registry import NETWORKS
 from nnunetv2_mamba.commands.networks import markdown_table, table_rows
+from nnunetv2_mamba.plans.architecture import mamba_architecture
 from nnunetv2_mamba.plugin import load_trainer
 
 ROOT = Path(__file__).parents[1]
@@ -27,14 +28,35 @@ def test_the_table_of_networks_is_the_registry():
     assert markdown_table(table_rows([NETWORKS[name] for name in sorted(NETWORKS)])) in README
 
 
+PLANNED = {
+    "architecture": {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "arch_kwargs": {
+            "features_per_stage": [32, 64, 128, 256, 512, 512],
+            "strides": [[1, 1], *[[2, 2]] * 5],
+            "kernel_sizes": [[3, 3]] * 6,
+            "conv_op": "torch.nn.modules.conv.Conv2d",
+        },
+    }
+}
+"""A configuration of nnU-Net's plans for patches of 128x128 and more."""
+
+
 def parameters(trainer: type) -> str:
     """What the table says of a trainer's network, counted."""
     if not hasattr(trainer, "network_name"):
         return "as planned"
     network_class = getattr(architectures, trainer.network_name)
-    heads = {"side_heads": True} if "side_heads" in inspect.signature(network_class).parameters else {}
+    if trainer.network_parts.get("stem") == "conv":
+        arguments = mamba_architecture(PLANNED, trainer.network_name, **trainer.network_parts)["arch_kwargs"]
+        with torch.device("meta"):
+            network = network_class(3, 2, **{**arguments, "conv_op": torch.nn.Conv2d})
+        return f"{sum(parameter.numel() for parameter in network.parameters()):,}"
+    # With TCMA its masks are supervised.
+    needs_heads = "side_heads" in inspect.signature(network_class).parameters and "tcma" not in trainer.network_parts
+    heads = {"side_heads": True} if needs_heads else {}
     with torch.device("meta"):
-        network = network_class(3, 2, **(trainer.network_parts or heads))
+        network = network_class(3, 2, **heads, **trainer.network_parts)
     return f"{sum(parameter.numel() for parameter in network.parameters()):,}"
 
 

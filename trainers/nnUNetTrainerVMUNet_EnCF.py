@@ -11,4 +11,10 @@ class nnUNetTrainerVMUNet_EnCF(MambaTrainer):
     """VM-UNet with EnVSS blocks: channel attention in the place of the depthwise convolution."""
 
     network_name = "S3Mamba"
-    network_parts: ClassVar = {"tcma": False, "channel_attention": True, "depthwise_conv": False, "side_heads": True}
+    network_parts: ClassVar = {
+        "stem": "patch",
+        "tcma": False,
+        "channel_attention": True,
+        "depthwise_conv": False,
+        "side_heads": True,
+    }

@@ -11,4 +11,4 @@ class nnUNetTrainerVMUNet_EnCF_TCMA(MambaTrainer):
     """S3-Mamba's whole network, without the curriculum."""
 
     network_name = "S3Mamba"
-    network_parts: ClassVar = {"tcma": True, "channel_attention": True, "depthwise_conv": False}
+    network_parts: ClassVar = {"stem": "patch", "tcma": True, "channel_attention": True, "depthwise_conv": False}

@@ -11,4 +11,4 @@ class nnUNetTrainerVMUNet_TCMA(MambaTrainer):
     """VM-UNet with TCMA, whose masks are the side outputs of deep supervision."""
 
     network_name = "S3Mamba"
-    network_parts: ClassVar = {"tcma": True, "channel_attention": False, "depthwise_conv": True}
+    network_parts: ClassVar = {"stem": "patch", "tcma": True, "channel_attention": False, "depthwise_conv": True}

@@ -90,7 +90,7 @@ class VSSUNet(UShapedNetwork):
         Raises:
             ValueError: the configuration lacks something, or has one stage only and the stem is convolutional.
         """
-        if overrides.get("stem") == "conv":
+        if check_stem(overrides.get("stem", "patch")) == "conv":
             return _with_conv_stem(configuration, **overrides)
         planned = required(configuration, "strides", "conv_op")
         widths = overrides.pop("features_per_stage", FEATURES_PER_STAGE)
@@ -192,9 +192,14 @@ def stem_strides(stem: str, strides: Sequence[PerAxis], n_stages: int, ndim: int
     Raises:
         ValueError: the stem is unknown, or the strides do not fit.
     """
+    return strides_per_axis(strides, n_stages, ndim, patch_embedding=check_stem(stem) == "patch")
+
+
+def check_stem(stem: str) -> str:
+    """The stem itself; a ValueError where there is none of that name."""
     if stem not in STEMS:
         raise ValueError(f"stem is {stem!r}; use one of {', '.join(map(repr, STEMS))}")
-    return strides_per_axis(strides, n_stages, ndim, patch_embedding=stem == "patch")
+    return stem
 
 
 def check_conv_stages(conv_stages: int, n_stages: int) -> int:
@@ -217,13 +222,12 @@ def _with_conv_stem(configuration: Mapping[str, Any], **overrides: Any) -> dict[
         )
     reached = np.cumprod(strides, axis=0).max(axis=1) >= FIRST_BLOCK_STRIDE
     in_front = int(reached.argmax()) if reached.any() else len(strides) - 1
-    wanted = overrides.pop("conv_stages", in_front)
-    n_conv = min(wanted, len(strides) - 1)
+    wanted, widths = overrides.pop("conv_stages", in_front), overrides.pop("features_per_stage", None)
+    most = min(len(strides), len(widths or strides))
+    n_conv = min(wanted, most - 1)
     if n_conv < wanted:
-        logger.warning(
-            "the plan has %d stages, so %d of them are convolutional and not %d", len(strides), n_conv, wanted
-        )
-    widths = overrides.pop("features_per_stage", [*planned["features_per_stage"][:n_conv], *FINE_FEATURES_PER_STAGE])
+        logger.warning("the network has %d stages, so %d of them are convolutional and not %d", most, n_conv, wanted)
+    widths = widths or [*planned["features_per_stage"][:n_conv], *FINE_FEATURES_PER_STAGE]
     n_levels = min(len(strides), len(widths))
     return {
         "features_per_stage": list(widths[:n_levels]),

@@ -12,6 +12,13 @@ class Plan:
     dataset: str = field(metadata=option("dataset id or name", "-d"))
     source: str = field(default="nnUNetPlans", metadata=option("plans to start from", "--from", metavar="PLANS"))
     network: str = field(default="S3Mamba", metadata=option("one of our networks"))
+    stem: str | None = field(
+        default=None,
+        metadata=option(
+            "what comes in front of the blocks of a VSS network: patch, as published, or conv, which keeps every voxel",
+            choices=("patch", "conv"),
+        ),
+    )
     configurations: list[str] | None = field(
         default=None, metadata=option("configurations that get the network; all unless given", "-c", nargs="+")
     )
@@ -33,10 +40,11 @@ class Plan:
                 self.dataset,
                 self.source,
                 self.network,
-                self.configurations,
-                self.name,
-                self.checkpointed_stages,
-                self.batch_size,
+                configurations=self.configurations,
+                plans_name=self.name,
+                stem=self.stem,
+                checkpointed_stages=self.checkpointed_stages,
+                batch_size=self.batch_size,
             )
         except (OSError, RuntimeError, ValueError) as error:
             raise SystemExit(f"{PROGRAM} plan: {error}") from error

@@ -46,7 +46,7 @@ def adapt(name: str, tensor: Tensor, encoder: VSSEncoder, image_channels: int) -
             kernel = F.pad(kernel, (0, 0, 0, 0, 0, unseen))
         return inflate_patch(kernel, depth[0]) if volumetric else kernel
     if ".downsample." in name:
-        *depth, rows, columns = encoder.strides[int(name.split(".")[1]) + 2]
+        *depth, rows, columns = encoder.strides[encoder.first_stride + 1 + int(name.split(".")[1])]
         if (rows, columns) != CELL:
             raise MisfitError(f"the network merges cells of {(*depth, rows, columns)}, VMamba of {CELL}")
         return inflate_merging(tensor, depth[0], averaged=name.endswith("reduction.weight")) if volumetric else tensor

@@ -29,7 +29,7 @@ def counterparts(network: VSSUNet) -> dict[str, str]:
 
     The encoder carries VMamba's own names. A decoder stage takes the blocks of the level it works at, so that encoder
     and decoder start from the same blocks, as in VM-UNet (arXiv 2402.02491). Expanding layers, heads, channel
-    attention and TCMA have no counterpart.
+    attention and TCMA have no counterpart. Behind a convolutional stem, the patch embedding has none either.
 
     Args:
         network: VMUNet, S3Mamba or another network of their family.
@@ -40,6 +40,8 @@ def counterparts(network: VSSUNet) -> dict[str, str]:
     coarsest = len(network.encoder.layers) - 1
     names = {}
     for name in network.state_dict():
+        if name.startswith("encoder.patch_embed.") and network.encoder.stem is not None:
+            continue
         if match := ENCODER.fullmatch(name):
             names[name] = match[1]
         elif match := DECODER.fullmatch(name):

@@ -182,7 +182,9 @@ def test_missing_dataset_is_nnunets_own_message(folder):
 
 def test_checkpointed_stages_reach_the_network_through_the_plans(plans):
     """What is written is read again as JSON and built as nnU-Net builds it."""
-    derived = json.loads(json.dumps(derive_plans(plans, "S3Mamba", ["2d"], "Lean", [0, 2])))
+    derived = json.loads(
+        json.dumps(derive_plans(plans, "S3Mamba", ["2d"], plans_name="Lean", checkpointed_stages=[0, 2]))
+    )
     configuration = PlansManager(derived).get_configuration("2d")
     network = get_network_from_plans(
         configuration.network_arch_class_name,
@@ -210,3 +212,29 @@ def test_a_stage_that_a_configuration_does_not_have_is_named(plans):
         ValueError, match=r"^configuration 2d_low has the stages 0, the finest, to 2: stage 3 cannot be"
     ):
         derive_plans(plans, "S3Mamba", checkpointed_stages=[0, 3])
+
+
+def test_a_stem_that_keeps_every_voxel_can_be_planned(plans):
+    derived = derive_plans(plans, "S3Mamba", stem="conv")
+    assert derived["plans_name"] == "nnUNetPlans_S3MambaFine"
+    arguments = derived["configurations"]["2d"]["architecture"]["arch_kwargs"]
+    assert (arguments["stem"], arguments["conv_stages"]) == ("conv", 2)
+    assert derive_plans(plans, "S3Mamba", stem="patch")["plans_name"] == "nnUNetPlans_S3Mamba"
+
+
+@pytest.mark.parametrize(
+    ("network", "stem", "sentence"),
+    [
+        ("SegMamba", "conv", "^SegMamba has no stem to choose: leave the stem out.$"),
+        ("VMUNet", "convolution", "^stem is 'convolution'; use one of 'patch', 'conv'$"),
+    ],
+)
+def test_a_stem_that_a_network_cannot_have_is_refused(plans, network, stem, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        derive_plans(plans, network, stem=stem)
+
+
+def test_a_trainer_takes_plans_of_its_own_stem_only(plans):
+    manager = PlansManager(derive_plans(plans, "VMUNet", stem="conv"))
+    with pytest.raises(ValueError, match="with stem = conv and nnUNetTrainerVMUNet stands for patch"):
+        nnUNetTrainerVMUNet._architecture(manager.get_configuration("2d"))

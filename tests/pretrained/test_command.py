@@ -127,6 +127,9 @@ def test_every_trainer_of_our_networks_can_be_given_weights(small, trainer):
         return
     target = build_target(trainer, "902", "stock", "nnUNetPlans")
     _, report = transfer(small, target.network)
+    if target.network.encoder.stem is not None:  # its blocks are narrower than VMamba's
+        assert report.coverage == 0
+        return
     assert report.coverage == 1
     assert report.loaded_tensors("encoder") in (4 + 2 * 11, 4 + 2 * 13)
 

@@ -39,6 +39,17 @@ def test_unused_are_the_classifier_and_blocks_that_the_network_lacks(small, vmun
     assert sum(".conv2d." in name for name in report.unused) == 27 * 2 + 6 * 2
 
 
+def test_blocks_behind_a_convolutional_stem_take_those_of_vmamba(toy):
+    network = VMUNet(3, 2, (4, 6, 8, 16, 32, 64), (1, 2, 2, 2, 2, 2), 2, 2, stem="conv")
+    state, report = transfer(toy, network)
+    assert report.coverage == 1
+    assert report.mismatched == report.adapted == {}
+    assert torch.all(state["encoder.layers.2.blocks.0.ln_1.weight"] == number_of(toy, "layers.2.blocks.0.ln_1.weight"))
+    assert torch.all(state["encoder.layers.1.downsample.norm.bias"] == number_of(toy, "layers.1.downsample.norm.bias"))
+    own = [name for name in report.missing if name.startswith("encoder.")]
+    assert {name.split(".")[1] for name in own} == {"stem", "patch_embed"}
+
+
 def test_what_stays_initialised(small, vmunet, s3mamba, saumamba):
     _, report = transfer(small, vmunet)
     assert {name.rpartition(".")[0] for name in report.missing} == {

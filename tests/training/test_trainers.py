@@ -19,6 +19,13 @@ ROWS = {
     },
     frozenset(PARTS): FULL,
 }
+FINE = {
+    "nnUNetTrainerVMUNetFine": set(),
+    "nnUNetTrainerVMUNetFine_CL": {"CL"},
+    "nnUNetTrainerS3MambaFine": {"EnCF", "TCMA"},
+    "nnUNetTrainerS3MambaFine_CL": {"EnCF", "TCMA", "CL"},
+}
+"""Trainers whose networks have a convolutional stem, and the parts of S3-Mamba that they have."""
 OTHERS = {"nnUNetTrainerCurriculum", "nnUNetTrainerSAUMamba", "nnUNetTrainerSegMamba"}
 SMALL = {"features_per_stage": (8, 16), "d_state": 2}
 
@@ -26,25 +33,30 @@ SMALL = {"features_per_stage": (8, 16), "d_state": 2}
 def small(name: str) -> type:
     base = load_trainer(name)
     reduction = {"reduction": 4} if base.network_name == "S3Mamba" else {}
-    return type(name, (base,), {"network_overrides": {**SMALL, **reduction}})
+    widths = {"features_per_stage": (4, 6, 8, 16)} if name in FINE else {}
+    return type(name, (base,), {"network_overrides": {**SMALL, **reduction, **widths}})
 
 
 def test_every_row_has_its_trainer_and_there_are_no_others():
-    assert set(ROWS.values()) | OTHERS == set(trainer_names())
+    assert set(ROWS.values()) | FINE.keys() | OTHERS == set(trainer_names())
 
 
-@pytest.mark.parametrize("parts", ROWS, ids=ROWS.get)
-def test_a_name_promises_the_parts_that_are_trained(make_trainer, parts):
-    trainer = make_trainer(small(ROWS[parts]))
+NAMES_AND_PARTS = [*((name, parts) for parts, name in ROWS.items()), *FINE.items()]
+
+
+@pytest.mark.parametrize(("name", "parts"), NAMES_AND_PARTS, ids=[name for name, _ in NAMES_AND_PARTS])
+def test_a_name_promises_the_parts_that_are_trained(make_trainer, name, parts):
+    trainer = make_trainer(small(name))
     trainer.initialize()
+    assert (trainer.network.encoder.stem is not None) == (name in FINE)
     modules = list(trainer.network.modules())
     assert any(isinstance(module, EnCFBlock) for module in modules) == ("EnCF" in parts)
     assert any(isinstance(module, TCMA) for module in modules) == ("TCMA" in parts)
     assert isinstance(trainer, CurriculumMixin) == ("CL" in parts)
     depthwise = [name for name, _ in trainer.network.named_parameters() if "conv2d" in name]
     assert bool(depthwise) == ("EnCF" not in parts)
-    # All rows are supervised at the same resolutions.
-    assert len(trainer._get_deep_supervision_scales()) == 2
+    # All rows are supervised at the same resolutions; patches leave out one of them.
+    assert len(trainer._get_deep_supervision_scales()) == (3 if name in FINE else 2)
     assert trainer.enable_deep_supervision
 
 
