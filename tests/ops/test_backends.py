@@ -49,7 +49,7 @@ def test_the_argument_counts_more_than_the_variable(monkeypatch):
 
 
 def test_an_unknown_name_lists_the_valid_ones(monkeypatch, inputs):
-    with pytest.raises(BackendError, match=r"backend=tritn: .*mamba_ssm, numba, triton, torch, reference"):
+    with pytest.raises(BackendError, match=r"backend=tritn: .*numba, triton, mamba_ssm, torch, reference"):
         selective_scan(*inputs, backend="tritn")
     monkeypatch.setenv("NNUNETV2_MAMBA_BACKEND", "nmba")
     with pytest.raises(BackendError, match=r"NNUNETV2_MAMBA_BACKEND=nmba: .*numba"):
