@@ -1,4 +1,4 @@
-"""The selective scans that are compared, ours and others', each on the same inputs."""
+"""The selective scans that are compared, those of this package and of others, on the same inputs."""
 
 import ast
 import importlib.util
@@ -45,7 +45,7 @@ class Contender:
 
 def contenders(device: str) -> dict[str, Contender]:
     """All that can be asked for on a device, our fastest first, by name."""
-    # On a GPU, the reference's loop starts several kernels for each position: nobody would choose it.
+    # On a GPU, the reference's loop starts several kernels for each position: it is not a choice there.
     backends = {"cpu": ("numba", "torch", "reference"), "cuda": ("triton", "torch")}[device]
     ours = {
         name: Contender(f"ours, {name}", partial(_ours, name), partial(_refusal, name, device)) for name in backends

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.machine import MIB, Options, Table, Target, in_turn, targets_table
+from benchmarks.machine import MIB, Goal, Options, Table, goals_table, in_turn
 from benchmarks.networks import PLAIN, S3MAMBA, Setting, make_network, workspace
 from benchmarks.processes import extra_memory, in_fresh_process
 
@@ -50,7 +50,7 @@ def measure(options: Options) -> dict[str, Any]:
         }
         figures[name] = {"axes": len(setting.shape), "cost": cost, "exponents": exponents}
     targets = [
-        Target(f"exponent of S3-Mamba's {pass_} time, {name}", max(found["exponents"][S3MAMBA][pass_]), "<=", AIM)
+        Goal(f"exponent of S3-Mamba's {pass_} time, {name}", max(found["exponents"][S3MAMBA][pass_]), "<=", AIM)
         for name, found in figures.items()
         for pass_ in PASSES
     ]
@@ -110,7 +110,7 @@ def slope(x: list[int], y: list[float]) -> float:
 
 def tables(results: dict[str, Any]) -> list[Table]:
     """The tables of kept figures."""
-    found = [targets_table(results["targets"])]
+    found = [goals_table(results["targets"])]
     for name, figures in results["settings"].items():
         labels = {network: network.removeprefix("nnUNetTrainer") for network in figures["cost"]}
         columns = [(network, pass_) for network in figures["cost"] for pass_ in PASSES]

@@ -17,7 +17,7 @@ B, C and their gradients are shared by all channels and count 8 N / D and 16 N /
 sum over the rates measured here: multiply-adds and exponentials (the scan's own, on numbers in registers) with as many
 independent chains as hide their latency, and the triad a + s b over arrays that no cache holds. The limit is the larger
 one; softplus, the K directions' orders and the sums over threads are on top, and are what the ratio leaves room for.
-Memory that is freed stays with the process: what the system takes to hand it out again is no property of the scan.
+Memory that is freed stays with the process: what the system takes to hand it out again is not a property of the scan.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ import torch
 
 from benchmarks.contenders import channels_last, contenders, draw_inputs
 from benchmarks.limit_kernels import CHAINS, exponentials, multiply_adds
-from benchmarks.machine import Options, Table, Target, in_turn, targets_table
+from benchmarks.machine import Goal, Options, Table, goals_table, in_turn
 from benchmarks.processes import keep_freed_memory
 from nnunetv2_mamba.ops import selective_scan
 from nnunetv2_mamba.ops.cpu.lanes import LANES
@@ -59,7 +59,7 @@ def measure(options: Options) -> dict[str, Any]:
     rates = machine_rates(scale)
     shape_figures = [scan_against(rates, shape) for shape in shapes]
     targets = [
-        Target(f"{pass_} over the limit, D = {figures['D']}, L = {figures['L']}, N = {figures['N']}", ratio, "<=", AIM)
+        Goal(f"{pass_} over the limit, D = {figures['D']}, L = {figures['L']}, N = {figures['N']}", ratio, "<=", AIM)
         for figures in shape_figures
         for pass_ in OPERATIONS
         for ratio in (figures[pass_]["seconds"] / figures[pass_]["limit"],)
@@ -158,7 +158,7 @@ def tables(results: dict[str, Any]) -> list[Table]:
             per_state = f"{1e9 * found['seconds'] / states:.3f}"
             rows.append((shape, pass_, *milliseconds, ratio, per_state, f"{exp:.2f}"))
     return [
-        targets_table(results["targets"]),
+        goals_table(results["targets"]),
         Table("What the machine does in a second, all threads together", rates),
         Table("The scan (training, channels last) next to the least that these rates allow, in ms", rows),
     ]

@@ -64,7 +64,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Target:
+class Goal:
     """A figure and what was aimed at.
 
     Attributes:
@@ -87,10 +87,10 @@ class Target:
         return self.measured >= self.aim if self.sign == ">=" else self.measured <= self.aim
 
 
-def targets_table(targets: Sequence[dict[str, Any]]) -> Table:
+def goals_table(targets: Sequence[dict[str, Any]]) -> Table:
     """Table of targets as they are kept in JSON, the missed ones marked."""
     rows = [("target", "aim", "measured", "")]
-    for target in (Target(**entry) for entry in targets):
+    for target in (Goal(**entry) for entry in targets):
         measured = "not measured" if target.measured is None else f"{target.measured:.3g}"
         rows.append((target.what, f"{target.sign} {target.aim:g}", measured, "met" if target.met else "**missed**"))
     return Table("Targets", rows)

@@ -132,13 +132,15 @@ def main(tiles: Path, out: Path = SAMPLE) -> None:
     """Replaces the sample in `out` by one cut from `tiles`.
 
     Raises:
-        FileExistsError: `out` is there and is no sample of ours.
+        FileExistsError: `out` exists and is not a sample that this program wrote.
     """
     description = json.loads((tiles / "dataset.json").read_text())
     if out.exists():
         attribution = out / "ATTRIBUTION.txt"
         if not attribution.is_file() or not attribution.read_text().startswith(OURS):
-            raise FileExistsError(f"{out} exists and is no sample of ours: name a folder that does not exist.")
+            raise FileExistsError(
+                f"{out} exists and is not a sample of this program: name a folder that does not exist."
+            )
         shutil.rmtree(out)
     for suffix in ("Tr", "Ts"):
         eyes: dict[str, list[Crop]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""The gate before every benchmark: a wrong scan has no speed, so nothing is reported unless ours is right."""
+"""The gate before every benchmark: a wrong scan has no speed, so nothing is reported unless this package's is right."""
 
 import subprocess
 import sys

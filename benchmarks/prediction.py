@@ -13,7 +13,7 @@ import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import Tensor
 
-from benchmarks.machine import Options, Table, Target, in_turn, targets_table
+from benchmarks.machine import Goal, Options, Table, goals_table, in_turn
 from benchmarks.networks import (
     PLAIN,
     RESIDUAL,
@@ -41,7 +41,7 @@ def measure(options: Options) -> dict[str, Any]:
         for name, (setting, size) in settings.items()
     }
     targets = [
-        Target(f"S3-Mamba's prediction over {PLAIN}'s, {name}", found["networks"][S3MAMBA]["over_plain"], "<=", AIM)
+        Goal(f"S3-Mamba's prediction over {PLAIN}'s, {name}", found["networks"][S3MAMBA]["over_plain"], "<=", AIM)
         for name, found in figures.items()
     ]
     return {"settings": figures, "targets": [asdict(target) for target in targets]}
@@ -94,7 +94,7 @@ def _predict(predictor: nnUNetPredictor, image: Tensor) -> Tensor:
 
 def tables(results: dict[str, Any]) -> list[Table]:
     """The tables of kept figures."""
-    found = [targets_table(results["targets"])]
+    found = [goals_table(results["targets"])]
     for name, figures in results["settings"].items():
         image, tile = ("x".join(map(str, figures[key])) for key in ("image_size", "patch_size"))
         rows = [("network", "seconds", f"over {PLAIN}", "trainers")]

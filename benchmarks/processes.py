@@ -64,7 +64,7 @@ def extra_memory(run: Callable[[], list[Tensor]], device: str = "cpu") -> tuple[
 
 
 def _forget_peak(device: str) -> int | None:
-    """Start the account of peak memory anew; bytes in use now."""
+    """Set the peak of memory back; returns the bytes in use now."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
@@ -99,7 +99,7 @@ def _kibibytes(path: Path, field: str) -> int:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed, where it would hand it back and get it anew, page by page, at every pass.
+    """Let glibc keep freed memory, instead of asking the system for it again, page by page, at every pass.
 
     Where a tensor ends up at the end of the heap decides otherwise which of two speeds a process shows.
     """

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.contenders import Contender, channels_last, contenders, draw_inputs
 from benchmarks.convolution import convolution_table, measure_convolutions
-from benchmarks.machine import Options, Table, Target, in_turn, targets_table
+from benchmarks.machine import Goal, Options, Table, goals_table, in_turn
 from benchmarks.processes import in_fresh_process
 from benchmarks.scan_cells import Cell, cell_text, first_call, measured, measured_or_not, run_forward
 from nnunetv2_mamba.ops.scan.registry import REGISTRY
@@ -56,7 +56,7 @@ def measure(options: Options) -> dict[str, Any]:
         "absent": absent,
         "largest_error": errors,
         "classic": classic_cell,
-        "targets": [asdict(target) for target in _targets(classic_cell, at_shape, device)],
+        "targets": [asdict(target) for target in _goals(classic_cell, at_shape, device)],
         "cells": cells,
         "grids": on_grids,
         **({"first_call": _first_calls()} if device == "cpu" else {}),
@@ -141,7 +141,7 @@ def _first_calls() -> dict[str, float]:
         return {what: in_fresh_process(first_call, cache) for what in ("compiled", "from disk")}
 
 
-def _targets(classic_cell: dict[str, Any], at_shape: dict[str, dict[str, Any]], device: str) -> Iterator[Target]:
+def _goals(classic_cell: dict[str, Any], at_shape: dict[str, dict[str, Any]], device: str) -> Iterator[Goal]:
     seconds = classic_cell["seconds"]
     ours = next(iter(contenders(device)))
 
@@ -150,19 +150,17 @@ def _targets(classic_cell: dict[str, Any], at_shape: dict[str, dict[str, Any]], 
 
     if device == "cuda":
         for pass_ in ("forward", "both"):
-            yield Target(
-                f"{pass_}: mamba_ssm's time over ours", over(f"mamba_ssm {pass_}", f"{ours} {pass_}"), ">=", 1.0
-            )
+            yield Goal(f"{pass_}: mamba_ssm's time over ours", over(f"mamba_ssm {pass_}", f"{ours} {pass_}"), ">=", 1.0)
         return
     for exp, label in EXPONENTIALS.items():
         quickest = f"{ours}, channels last"
-        yield Target(f"forward, channels last, over {label}", over(f"{quickest} forward", exp), "<=", 0.2)
-        yield Target(f"forward and backward, channels last, over {label}", over(f"{quickest} both", exp), "<=", 0.7)
-    yield Target("mambapy's time over ours, forward", over("mambapy forward", f"{ours} forward"), ">=", 10)
-    yield Target("mambapy's time over ours, forward and backward", over("mambapy both", f"{ours} both"), ">=", 10)
+        yield Goal(f"forward, channels last, over {label}", over(f"{quickest} forward", exp), "<=", 0.2)
+        yield Goal(f"forward and backward, channels last, over {label}", over(f"{quickest} both", exp), "<=", 0.7)
+    yield Goal("mambapy's time over ours, forward", over("mambapy forward", f"{ours} forward"), ">=", 10)
+    yield Goal("mambapy's time over ours, forward and backward", over("mambapy both", f"{ours} both"), ">=", 10)
     both = {name: at_shape.get(name, {}).get("both_bytes") for name in ("mambapy", ours)}
     ratio = both["mambapy"] / max(both[ours], 1) if None not in both.values() else None
-    yield Target("mambapy's extra memory over ours, forward and backward", ratio, ">=", 10)
+    yield Goal("mambapy's extra memory over ours, forward and backward", ratio, ">=", 10)
 
 
 def tables(results: dict[str, Any]) -> list[Table]:
@@ -170,7 +168,7 @@ def tables(results: dict[str, Any]) -> list[Table]:
     labels, errors = results["labels"], results["largest_error"]
     agreed = [(labels[name], f"{error:.0e}") for name, error in errors.items()]
     agreed += [(labels[name], f"not measured: {reason}") for name, reason in results["absent"].items()]
-    found = [targets_table(results["targets"]), _classic_table(results)]
+    found = [goals_table(results["targets"]), _classic_table(results)]
     for channels, d_state in dict.fromkeys((cell["channels"], cell["d_state"]) for cell in results["cells"]):
         cells = [cell for cell in results["cells"] if (cell["channels"], cell["d_state"]) == (channels, d_state)]
         found.append(_series_table(f"selective_scan, B = 1, D = {channels}, N = {d_state}", cells, labels))

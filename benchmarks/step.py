@@ -19,7 +19,7 @@ from unittest.mock import patch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.machine import MIB, Options, Table, Target, in_turn, targets_table
+from benchmarks.machine import MIB, Goal, Options, Table, goals_table, in_turn
 from benchmarks.networks import (
     PLAIN,
     RESIDUAL,
@@ -77,7 +77,7 @@ def measure(options: Options) -> dict[str, Any]:
     if cuda:
         figures["2d, compiled"] = in_fresh_process(measure_setting, settings["2d"], COMPILED, "cuda", True)
     targets = [
-        Target(f"S3-Mamba's step over {PLAIN}'s, {name}", found["trainers"][S3MAMBA]["over_plain"], "<=", AIM)
+        Goal(f"S3-Mamba's step over {PLAIN}'s, {name}", found["trainers"][S3MAMBA]["over_plain"], "<=", AIM)
         for name, found in figures.items()
         if options.device == "cpu" or "compiled" in name
     ]
@@ -153,7 +153,7 @@ def shares(step: Callable[[], Any], device: str = "cpu") -> dict[str, float]:
 
 def tables(results: dict[str, Any]) -> list[Table]:
     """The tables of kept figures."""
-    found = [targets_table(results["targets"])]
+    found = [goals_table(results["targets"])]
     for name, figures in results["settings"].items():
         size = "x".join(map(str, figures["patch_size"]))
         title = f"{name}: a training step, patch {size}, batch {figures['batch_size']}"

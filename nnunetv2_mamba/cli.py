@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(__version__)
         return 0
     if name not in COMMANDS:
-        raise SystemExit(f"{PROGRAM} {name}: no such command, only {', '.join(COMMANDS)}")
+        raise SystemExit(f"{PROGRAM} {name}: unknown command, use one of {', '.join(COMMANDS)}")
     module, _, attribute = COMMANDS[name][0].partition(":")
     command = getattr(importlib.import_module(f"nnunetv2_mamba.commands.{module}"), attribute)
     if issubclass(command, StockCommand):

@@ -1,4 +1,4 @@
-"""How nnU-Net finds trainer classes, and how ours get among them; the only module that knows.
+"""How nnU-Net finds trainer classes, and how it finds those of this package; no other module knows.
 
 nnU-Net 2.8 imports every module below its own trainer folder until one has the wanted name, then those of each folder
 in the environment variable nnUNet_extTrainer. Here, names are file names: one trainer a file, named like the class.

@@ -75,7 +75,7 @@ def test_wrong_options_are_refused(words):
 
 
 def test_an_unknown_command_gets_the_list():
-    with pytest.raises(SystemExit, match=f"trian: no such command, only train, .*{list(cli.COMMANDS)[-1]}$"):
+    with pytest.raises(SystemExit, match=f"trian: unknown command, use one of train, .*{list(cli.COMMANDS)[-1]}$"):
         cli.main(["trian"])
 
 
@@ -152,16 +152,18 @@ def test_a_torchvision_that_would_end_the_look_up_is_refused_with_the_remedy(mon
 def test_plan_hands_its_options_over(monkeypatch, capsys):
     seen = []
 
-    def derive(*arguments):
-        seen.append(arguments)
+    def derive(*arguments, **options):
+        seen.append((*arguments, {name: value for name, value in options.items() if value is not None}))
         return Path("folder/nnUNetPlans_VMUNet.json")
 
     monkeypatch.setattr("nnunetv2_mamba.plans.derive.derive_plans_file", derive)
     assert cli.main(["plan", "-d", "7", "--network", "VMUNet", "-c", "2d"]) == 0
     assert cli.main(["plan", "-d", "7", "--name", "Lean", "--checkpointed-stages", "0", "1", "--batch-size", "6"]) == 0
+    assert cli.main(["plan", "-d", "7", "--stem", "conv"]) == 0
     assert seen == [
-        ("7", "nnUNetPlans", "VMUNet", ["2d"], None, None, None),
-        ("7", "nnUNetPlans", "S3Mamba", None, "Lean", [0, 1], 6),
+        ("7", "nnUNetPlans", "VMUNet", {"configurations": ["2d"]}),
+        ("7", "nnUNetPlans", "S3Mamba", {"plans_name": "Lean", "checkpointed_stages": [0, 1], "batch_size": 6}),
+        ("7", "nnUNetPlans", "S3Mamba", {"stem": "conv"}),
     ]
     assert "nnUNetv2_train 7 CONFIGURATION FOLD -p nnUNetPlans_VMUNet" in capsys.readouterr().out
 

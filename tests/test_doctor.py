@@ -235,7 +235,7 @@ def test_a_file_in_place_of_a_folder_fails(tmp_path):
     (tmp_path / "file").touch()
     finding = discovery.check_folder("nnUNet_results", str(tmp_path / "file"))
     assert finding.status is Status.FAIL
-    assert "is no folder" in finding.text
+    assert "is not a folder" in finding.text
 
 
 def test_first_use_says_that_only_folders_are_missing(monkeypatch, capsys):

@@ -79,7 +79,7 @@ def trainer_class(row: str) -> type[nnUNetTrainer]:
 
 
 def _trainer(plans_file: Path, row: str, seed: int, budget: Budget, device: str) -> nnUNetTrainer:
-    """A trainer of the row's class whose length, seeds and batches are ours."""
+    """A trainer of the row's class whose length, seeds and batches the ablation sets."""
     base = trainer_class(row)
 
     class Seeded(base):

@@ -30,7 +30,7 @@ def train_and_score(
     Args:
         workspace: where the dataset is prepared.
         dataset: its name.
-        trainer: name of its class, ours, nnU-Net's or one in ``nnUNet_extTrainer``.
+        trainer: name of its class: of this package, of nnU-Net, or in ``nnUNet_extTrainer``.
         seed: of weights, batches and everything else that is random.
         budget: length of the training.
         question: what the network is trained and scored on.

@@ -116,7 +116,7 @@ class UShapedNetwork(nn.Module):
         """Feature-map elements that one training sample keeps for its backward pass, scans included.
 
         nnU-Net's planners take it as a proxy of the memory needed. Padding to the total stride is counted. Of
-        checkpointed stages it counts what they keep and, once, the largest part that is computed again.
+        stages under activation checkpointing it counts the kept inputs and, once, the largest part that runs again.
 
         Args:
             input_size: spatial size of the patch.

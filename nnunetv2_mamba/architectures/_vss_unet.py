@@ -73,7 +73,7 @@ class VSSUNet(UShapedNetwork):
 
     Raises:
         ValueError: lengths of the arguments do not fit, the stem is unknown or leaves no stage of blocks, deep
-            supervision lacks side outputs, or there is no such level.
+            supervision lacks side outputs, or a checkpointed stage does not exist.
     """
 
     published_weights: ClassVar = frozenset({"VMamba"})
@@ -139,7 +139,7 @@ class VSSUNet(UShapedNetwork):
         n_stages, ndim = len(features_per_stage), spatial_dims(conv_op)
         encoder_blocks = blocks_per_stage(n_blocks_per_stage, n_stages, "n_blocks_per_stage")
         decoder_blocks = blocks_per_stage(n_blocks_per_stage_decoder, n_stages, "n_blocks_per_stage_decoder")
-        strides = stem_strides(stem, strides, n_stages, ndim)
+        strides = stem_strides(stem, strides, n_stages=n_stages, ndim=ndim)
         check_stages(checkpointed_stages, n_stages)
         n_conv = check_conv_stages(conv_stages, n_stages) if stem == "conv" else 0
         pixels = None
@@ -186,7 +186,7 @@ class VSSUNet(UShapedNetwork):
         return self.decoder(image, self.encoder(image))
 
 
-def stem_strides(stem: str, strides: Sequence[PerAxis], n_stages: int, ndim: int) -> list[tuple[int, ...]]:
+def stem_strides(stem: str, strides: Sequence[PerAxis], *, n_stages: int, ndim: int) -> list[tuple[int, ...]]:
     """Strides per axis of a network with that stem; see `strides_per_axis`.
 
     Raises:

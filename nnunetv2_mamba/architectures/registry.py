@@ -50,7 +50,7 @@ def find_network(name: str) -> type[UShapedNetwork]:
             front, such as ``my_package.networks.MyNetwork``.
 
     Raises:
-        ValueError: there is no such network.
+        ValueError: no network has that name.
     """
     module, _, class_name = name.rpartition(".")
     if module and module != PACKAGE:

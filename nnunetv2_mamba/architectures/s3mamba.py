@@ -56,8 +56,8 @@ class S3Mamba(VSSUNet):
             the backward pass, and their activations are not kept in memory. The result is the same.
 
     Raises:
-        ValueError: lengths of the arguments do not fit, a width or scale of TCMA is too small, its spacing is no
-            positive number per axis, TCMA and side heads are both asked for, deep supervision has neither, or a
+        ValueError: lengths of the arguments do not fit, a width or scale of TCMA is too small, its spacing is not
+            a positive number per axis, TCMA and side heads are both asked for, deep supervision has neither, or a
             checkpointed stage does not exist.
     """
 
@@ -100,7 +100,7 @@ class S3Mamba(VSSUNet):
             raise ValueError(
                 "tcma and side_heads are both True; with TCMA its masks are the side outputs, so drop side_heads"
             )
-        per_axis = stem_strides(stem, strides, len(features_per_stage), spatial_dims(conv_op))
+        per_axis = stem_strides(stem, strides, n_stages=len(features_per_stage), ndim=spatial_dims(conv_op))
         attention = None
         if tcma:
             attention = TCMA(

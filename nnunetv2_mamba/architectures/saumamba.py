@@ -42,11 +42,13 @@ class SAUMamba(VSSUNet):
             the backward pass, and their activations are not kept in memory. The result is the same.
 
     Raises:
-        ValueError: lengths of the arguments do not fit, there is no such norm, deep supervision lacks side heads, or a
+        ValueError: lengths of the arguments do not fit, the norm is unknown, deep supervision lacks side heads, or a
             checkpointed stage does not exist.
     """
 
-    publication: ClassVar = Publication("SA-UMamba", "doi 10.1371/journal.pone.0325899", "xiaomengxin123/SA-UMamba")
+    publication: ClassVar = Publication(
+        "SA-UMamba", "doi 10.1371/journal.pone.0325899", code="xiaomengxin123/SA-UMamba"
+    )
 
     @classmethod
     def from_plan(cls, configuration: Mapping[str, Any], **overrides: Any) -> dict[str, Any]:

@@ -43,14 +43,16 @@ class SegMamba(UShapedNetwork):
         conv_op: `nn.Conv2d` or `nn.Conv3d`.
         kernel_sizes: one for all stages, or per stage a number or one per axis; odd.
         deep_supervision: whether the logits of all decoder stages are returned.
-        checkpointed_stages: levels, 0 the finest, whose encoder and decoder blocks are computed a second time in the
-            backward pass instead of kept in memory; the result is the same.
+        checkpointed_stages: levels, 0 the finest, under activation checkpointing: their blocks run a second time in
+            the backward pass, and their activations are not kept in memory. The result is the same.
 
     Raises:
         ValueError: lengths of the arguments do not fit, a kernel size is even, or a checkpointed stage does not exist.
     """
 
-    publication: ClassVar = Publication("Taming Mambas", "arXiv 2410.15496", "LucaLumetti/TamingMambas", "Apache-2.0")
+    publication: ClassVar = Publication(
+        "Taming Mambas", "arXiv 2410.15496", code="LucaLumetti/TamingMambas", licence="Apache-2.0"
+    )
 
     @classmethod
     def from_plan(cls, configuration: Mapping[str, Any], **overrides: Any) -> dict[str, Any]:

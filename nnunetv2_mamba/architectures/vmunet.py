@@ -44,7 +44,7 @@ class VMUNet(VSSUNet):
             not exist.
     """
 
-    publication: ClassVar = Publication("VM-UNet", "arXiv 2402.02491", "JCruan519/VM-UNet", "Apache-2.0")
+    publication: ClassVar = Publication("VM-UNet", "arXiv 2402.02491", code="JCruan519/VM-UNet", licence="Apache-2.0")
 
     @classmethod
     def from_plan(cls, configuration: Mapping[str, Any], **overrides: Any) -> dict[str, Any]:

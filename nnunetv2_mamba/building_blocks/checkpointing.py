@@ -69,8 +69,8 @@ class BlockSequence(nn.Sequential):
 
     Args:
         blocks: the blocks.
-        checkpointed: whether training keeps the blocks' inputs only. Each block is recomputed on its own, so that the
-            activations of no more than one are there at a time.
+        checkpointed: whether the blocks are under activation checkpointing. Each block runs again on its own, so that
+            the activations of one block only are in memory at a time.
     """
 
     def __init__(self, *blocks: nn.Module, checkpointed: bool = False) -> None:
@@ -90,7 +90,7 @@ class BlockSequence(nn.Sequential):
         return sum(block.compute_conv_feature_map_size(tokens) for block in self)
 
     def recomputed_feature_map_size(self, tokens: int) -> int:
-        """Feature-map elements that the backward pass makes anew at a time, beyond the inputs of the blocks."""
+        """Feature-map elements that activation checkpointing computes again at a time, inputs of the blocks aside."""
         if not self.checkpointed:
             return 0
         sizes = [block.compute_conv_feature_map_size(tokens) - tokens * block.channels for block in self]

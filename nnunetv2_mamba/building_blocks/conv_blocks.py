@@ -56,7 +56,9 @@ class PlainConvBlock(ConvDropoutNormReLU):
         kernel_size: Sequence[int],
         stride: Sequence[int],
     ) -> None:
-        super().__init__(conv_op, input_channels, channels, tuple(kernel_size), tuple(stride), **NORM_AND_NONLIN)
+        super().__init__(
+            conv_op, input_channels, channels, kernel_size=tuple(kernel_size), stride=tuple(stride), **NORM_AND_NONLIN
+        )
         self.channels = channels
 
     def compute_conv_feature_map_size(self, tokens: int) -> int:

@@ -70,7 +70,7 @@ class ConvUpStage(nn.Module):
         return sum(self._kept_per_block(tokens))
 
     def recomputed_feature_map_size(self, tokens: int) -> int:
-        """Feature-map elements that the backward pass makes anew at a time, beyond the inputs of the blocks."""
+        """Feature-map elements that activation checkpointing computes again at a time, inputs of the blocks aside."""
         return max(self._kept_per_block(tokens)) - tokens * self.channels if self.checkpointed else 0
 
     def _kept_per_block(self, tokens: int) -> list[int]:
@@ -89,7 +89,7 @@ class ConvDecoder(nn.Module):
         n_blocks_per_stage: number of residual blocks of each stage, coarsest first; one entry less than the encoder's.
         deep_supervision: whether the coarser logits are returned too. Where that is off, training gives their heads
             gradients of zero, because DDP waits for a gradient of every parameter.
-        checkpointed_stages: those that are recomputed in the backward pass, 0 the finest.
+        checkpointed_stages: those under activation checkpointing, 0 the finest.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class ConvDecoder(nn.Module):
         return sum(stage.compute_conv_feature_map_size(n) for stage, n in self._stages_and_tokens(encoder, input_size))
 
     def recomputed_feature_map_size(self, encoder: ConvEncoder, input_size: Sequence[int]) -> int:
-        """Most feature-map elements that the backward pass makes anew at a time, for one sample of that size."""
+        """Most feature-map elements of one sample of that size that activation checkpointing computes again at once."""
         pairs = self._stages_and_tokens(encoder, input_size)
         return max((stage.recomputed_feature_map_size(n) for stage, n in pairs), default=0)
 

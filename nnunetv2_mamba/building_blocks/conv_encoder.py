@@ -44,7 +44,7 @@ class ConvEncoder(nn.Module):
         conv_op: `nn.Conv2d` or `nn.Conv3d`.
         make_layer: makes the layer behind a stage from its level and width; `IdentityLayer` for a stage without one.
         make_block: makes the blocks, residual or plain.
-        checkpointed_stages: those whose blocks and layer are recomputed in the backward pass, 0 the finest.
+        checkpointed_stages: those under activation checkpointing, 0 the finest.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class ConvEncoder(nn.Module):
         return size
 
     def recomputed_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Most feature-map elements that the backward pass makes anew at a time, for one sample of that size."""
+        """Most feature-map elements of one sample of that size that activation checkpointing computes again at once."""
         parts = chain(self.stages, self.layers)
         tokens = self.tokens_per_stage(input_size)
         return max(part.recomputed_feature_map_size(n) for n, part in zip(tokens * 2, parts, strict=True))

@@ -30,7 +30,7 @@ class DropPath(nn.Module):
         return x if factor is None else x * factor
 
     def factor(self, x: Tensor) -> Tensor | None:
-        """What the branch x (B, ...) is multiplied by, (B, 1, ...): drawn anew at each call, None where it is 1."""
+        """What the branch x (B, ...) is multiplied by, (B, 1, ...): drawn at each call; None where it is 1."""
         if not self.training or self.rate == 0.0:
             return None
         kept = torch.rand(x.shape[0], *(1,) * (x.ndim - 1), device=x.device) >= self.rate

@@ -20,7 +20,7 @@ def init_vss_weights(module: nn.Module) -> None:
 
 @torch.no_grad()
 def init_scan_parameters(
-    dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D: Tensor, dt_min: float = 1e-3, dt_max: float = 0.1
+    *, dt_weight: Tensor, dt_bias: Tensor, A_log: Tensor, D: Tensor, dt_min: float = 1e-3, dt_max: float = 0.1
 ) -> None:
     """Mamba's start: A = -(1..N) in every channel, D = 1, step sizes spread log-uniformly over [dt_min, dt_max].
 

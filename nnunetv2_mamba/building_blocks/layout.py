@@ -34,7 +34,7 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 def pointwise(convolution: nn.Module, tokens: Tensor) -> Tensor:
-    """Apply a 1x1 convolution to tokens (B, *spatial, C) where they are: torch's own would copy them to and fro.
+    """Apply a 1x1 convolution to tokens (B, *spatial, C) without a copy: torch's own convolution would copy them twice.
 
     Args:
         convolution: `nn.Conv2d` or `nn.Conv3d` with a kernel of one position.

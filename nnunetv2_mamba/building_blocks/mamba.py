@@ -45,7 +45,7 @@ class Mamba(nn.Module):
         self.A_log = nn.Parameter(self.dt_proj.weight.new_empty(inner, d_state))
         self.D = nn.Parameter(self.dt_proj.weight.new_empty(inner))
         self.out_proj = nn.Linear(inner, channels, bias=False)
-        init_scan_parameters(self.dt_proj.weight, self.dt_proj.bias, self.A_log, self.D)
+        init_scan_parameters(dt_weight=self.dt_proj.weight, dt_bias=self.dt_proj.bias, A_log=self.A_log, D=self.D)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix the tokens x (B, L, C), each with those before it; same shape out."""
@@ -61,11 +61,11 @@ class Mamba(nn.Module):
         y = selective_scan(
             u,
             delta.transpose(1, 2),
-            -at_least_float32(self.A_log).exp(),
-            B.transpose(1, 2),
-            C.transpose(1, 2),
-            self.D,
-            z,
+            A=-at_least_float32(self.A_log).exp(),
+            B=B.transpose(1, 2),
+            C=C.transpose(1, 2),
+            D=self.D,
+            z=z,
             delta_bias=self.dt_proj.bias,
             delta_softplus=True,
         )

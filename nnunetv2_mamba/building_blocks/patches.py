@@ -99,7 +99,7 @@ class FinalPatchExpand(PatchExpand):
     Args:
         channels: C, width of the input.
         stride: stride of the patch embedding, undone here.
-        checkpointed: whether training keeps the input of `segment` only and computes it again in the backward pass.
+        checkpointed: whether `segment` is under activation checkpointing.
     """
 
     def __init__(self, channels: int, stride: Sequence[int], checkpointed: bool = False) -> None:
@@ -129,7 +129,7 @@ class FinalPatchExpand(PatchExpand):
         return kept if self.checkpointed else kept + self._inner_size(tokens)
 
     def recomputed_feature_map_size(self, tokens: int) -> int:
-        """Feature-map elements that the backward pass of `segment` makes anew."""
+        """Feature-map elements of `segment` that activation checkpointing computes again."""
         return self._inner_size(tokens) if self.checkpointed else 0
 
     def _inner_size(self, tokens: int) -> int:

@@ -18,7 +18,7 @@ AT_ONCE = 2**24
 
 
 class RFAC(nn.Module):
-    """Receptive-field attention convolution: a 3x3 convolution whose nine taps are weighted anew at every position.
+    """Receptive-field attention convolution: a 3x3 convolution whose nine taps have other weights at every position.
 
     Per channel, nine features of the neighbourhood (depthwise convolution, norm, ReLU) are multiplied by their weights,
     a softmax over the nine of the neighbourhood's mean times a learned factor each; a linear map of all 9C, norm and

@@ -72,7 +72,9 @@ class TapByTap(torch.autograd.Function):
                         features, scale[tap], shift[tap], None, None, True, 0.0, eps
                     )
                 else:
-                    features = _normalised(features, mean[tap], inverse_std[tap] * scale[tap], shift[tap])
+                    features = _normalised(
+                        features, mean=mean[tap], scale=inverse_std[tap] * scale[tap], shift=shift[tap]
+                    )
                 features.relu_().mul_(_softmax(pooled, attention[tap], normaliser))
                 _accumulate_product(y, features, weight[tap])
         ctx.save_for_backward(x, pooled, normaliser, attention, kernels, scale, shift, weight, mean, inverse_std)
@@ -91,7 +93,9 @@ class TapByTap(torch.autograd.Function):
             d_x, total, mixed, expected = (torch.zeros_like(pooled) for _ in range(4))
             for tap, kernel in enumerate(kernels):
                 features = _tokens(depthwise_convolution(channels_first(x), kernel))
-                active = _normalised(features, mean[tap], inverse_std[tap] * scale[tap], shift[tap]).relu_()
+                active = _normalised(
+                    features, mean=mean[tap], scale=inverse_std[tap] * scale[tap], shift=shift[tap]
+                ).relu_()
                 share = _softmax(pooled, attention[tap], normaliser)
                 weighted = active * share
                 d_weight[tap] = weighted.to(weight.dtype).T @ d_y

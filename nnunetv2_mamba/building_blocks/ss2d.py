@@ -20,7 +20,8 @@ class SSND(nn.Module):
 
     Parameters carry VMamba's names and shapes, with its K = 4 directions generalised to K = 2 * ndim: each axis is the
     innermost one once, walked both ways, all forward walks first. Every projection is pointwise and hence computed
-    once, in grid order, for all directions. Source: VMamba, arXiv 2401.10166, sec. 4.2; the N-D form is ours.
+    once, in grid order, for all directions. Source: VMamba, arXiv 2401.10166, sec. 4.2; the N-D form is an
+    extension of this package.
 
     Args:
         channels: C, width of input and output.
@@ -53,7 +54,7 @@ class SSND(nn.Module):
         self.out_norm = nn.LayerNorm(inner)
         self.out_proj = nn.Linear(inner, channels, bias=False)
         nn.init.uniform_(self.x_proj_weight, -(inner**-0.5), inner**-0.5)
-        init_scan_parameters(self.dt_projs_weight, self.dt_projs_bias, self.A_logs, self.Ds)
+        init_scan_parameters(dt_weight=self.dt_projs_weight, dt_bias=self.dt_projs_bias, A_log=self.A_logs, D=self.Ds)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix the tokens x (B, *spatial, C) along all directions; same shape out."""
@@ -81,10 +82,10 @@ class SSND(nn.Module):
         y = cross_selective_scan(
             channels_first(u),
             delta.transpose(2, 3).unflatten(-1, spatial),
-            -torch.exp(self.A_logs.to(u.dtype)).unflatten(0, (directions, inner)),
-            B.permute(0, 2, 3, 1).unflatten(-1, spatial),
-            C.permute(0, 2, 3, 1).unflatten(-1, spatial),
-            self.Ds.unflatten(0, (directions, inner)),
+            A=-torch.exp(self.A_logs.to(u.dtype)).unflatten(0, (directions, inner)),
+            B=B.permute(0, 2, 3, 1).unflatten(-1, spatial),
+            C=C.permute(0, 2, 3, 1).unflatten(-1, spatial),
+            D=self.Ds.unflatten(0, (directions, inner)),
             delta_bias=self.dt_projs_bias,
             delta_softplus=True,
         )

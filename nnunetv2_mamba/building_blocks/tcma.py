@@ -153,7 +153,8 @@ class TCMA(nn.Module):
 
     Image, edge and encoder features give an attention per level and class; it multiplies a mask predicted from the
     decoder's tokens of that level, and the product is fed back to these tokens through a convolution that starts at
-    zero. Source: S3-Mamba, arXiv 2412.14546, eqs. 1-5; widths, scales, feedback and gain are ours (docs/s3-mamba.md).
+    zero. Source: S3-Mamba, arXiv 2412.14546, eqs. 1-5; widths, scales, feedback and gain are our
+    choices (docs/s3-mamba.md).
 
     Args:
         input_channels: channels of the image.
@@ -169,8 +170,8 @@ class TCMA(nn.Module):
             are measured; None: isotropic.
 
     Raises:
-        ValueError: no scale, a scale of less than two tokens, a width below one, or a spacing that is no positive
-            number per axis.
+        ValueError: no scale, a scale of less than two tokens, a width below one, or a spacing that is not a
+            positive number per axis.
     """
 
     def __init__(

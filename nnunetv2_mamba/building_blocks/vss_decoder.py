@@ -192,7 +192,7 @@ class VSSDecoder(nn.Module):
         return size if self.tcma is None else size + self.tcma.compute_conv_feature_map_size(input_size)
 
     def recomputed_feature_map_size(self, encoder: VSSEncoder, input_size: Sequence[int]) -> int:
-        """Most feature-map elements that the backward pass makes anew at a time, for one sample of that size."""
+        """Most feature-map elements of one sample of that size that activation checkpointing computes again at once."""
         tokens = encoder.tokens_per_stage(input_size)
         blocks = zip(reversed(tokens), self.layers, strict=True)
         sizes = [layer.blocks.recomputed_feature_map_size(count) for count, layer in blocks]

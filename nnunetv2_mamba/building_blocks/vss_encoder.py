@@ -146,7 +146,7 @@ class VSSEncoder(nn.Module):
         return size
 
     def recomputed_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Most feature-map elements that the backward pass makes anew at a time, for one sample of that size."""
+        """Most feature-map elements of one sample of that size that activation checkpointing computes again at once."""
         tokens = self.tokens_per_stage(input_size)
         sizes = [layer.blocks.recomputed_feature_map_size(n) for n, layer in zip(tokens, self.layers, strict=True)]
         return max(sizes if self.stem is None else [*sizes, self.stem.recomputed_feature_map_size(input_size)])

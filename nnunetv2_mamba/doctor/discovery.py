@@ -37,12 +37,14 @@ def check_autoload(environment: dict[str, str]) -> Finding:
     if environment.get("TORCH_DEVICE_BACKEND_AUTOLOAD", "1") != "1":
         return Finding(Status.WARN, "TORCH_DEVICE_BACKEND_AUTOLOAD keeps PyTorch from calling entry points", own_way)
     if not entry_points(group="torch.backends", name="nnunetv2_mamba"):
-        return Finding(Status.WARN, "PyTorch has no entry point of ours: this is an uninstalled checkout", own_way)
+        return Finding(
+            Status.WARN, "PyTorch has no entry point of this package: this is an uninstalled checkout", own_way
+        )
     return Finding(Status.OK, "PyTorch's entry point adds our trainers folder to nnU-Net's search")
 
 
 def check_trainers(environment: dict[str, str]) -> Finding:
-    """NnU-Net's own look-up of every trainer of ours, in a new process as nnUNetv2_train would be.
+    """NnU-Net's own look-up of every trainer of this package, in a new process as nnUNetv2_train would be.
 
     Args:
         environment: the variables of that process.
@@ -95,7 +97,7 @@ def check_folder(variable: str, folder: str | None) -> Finding:
     if not Path(folder).exists():
         return Finding(Status.WARN, f"{variable}={folder} does not exist yet", f'mkdir -p "{folder}"')
     if not Path(folder).is_dir():
-        return Finding(worst, f"{variable}={folder} is no folder", f"export {variable}=FOLDER")
+        return Finding(worst, f"{variable}={folder} is not a folder", f"export {variable}=FOLDER")
     if not os.access(folder, (os.R_OK if variable == "nnUNet_raw" else os.W_OK) | os.X_OK):
         return Finding(worst, f"{variable}={folder} lacks permissions", f'chmod u+rwx "{folder}"')
     return Finding(Status.OK, f"{variable}={folder}")

@@ -2,7 +2,7 @@
 
 A backend is a small object that can say why it is out (`unavailable`, `unsupported`); the choice is the first one that
 is not. Before its first use on a device it is checked against the reference. Nothing is swallowed: every refusal has a
-reason, kept for ``nnunetv2_mamba doctor`` and repeated in the error when somebody forces that backend. A refusal that
+reason, kept for ``nnunetv2_mamba doctor`` and repeated in the error if that backend is forced. A refusal that
 may pass, such as one for want of memory, is not kept for good: `passing` says when the backend is tried again.
 """
 
@@ -193,7 +193,7 @@ class BackendRegistry(Generic[AnyBackend]):
 
     def _force(self, name: str, call: Call, how: str) -> str:
         if name not in self.backends:
-            raise BackendError(f"{how}{name}: {self.op} has no such backend, only {', '.join(self.backends)}")
+            raise BackendError(f"{how}{name}: {self.op} has no backend of that name, only {', '.join(self.backends)}")
         verdict = self._verdict(name, call)
         if verdict.reason:
             remedy = f": {verdict.remedy}" if verdict.remedy else ""

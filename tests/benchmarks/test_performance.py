@@ -11,7 +11,7 @@ import torch
 from benchmarks import contenders, image_size, limits, machine, networks, parity, runner, scan, scan_cells, step
 from benchmarks.convolution import convolution_table, measure_convolutions
 from benchmarks.limit_kernels import CHAINS, exponentials, multiply_adds
-from benchmarks.machine import Options, Target, targets_table
+from benchmarks.machine import Goal, Options, goals_table
 from benchmarks.performance_page import PAGES
 from benchmarks.processes import extra_memory
 from nnunetv2_mamba.ops.cpu.lanes import LANES
@@ -164,8 +164,8 @@ def test_the_exponent_is_that_of_a_power_law():
 
 
 def test_a_missed_target_is_marked():
-    targets = [Target("a", 1.0, "<=", 2.0), Target("b", 1.0, ">=", 2.0), Target("c", None, "<=", 2.0)]
-    rows = targets_table([vars(target) for target in targets]).rows
+    targets = [Goal("a", 1.0, "<=", 2.0), Goal("b", 1.0, ">=", 2.0), Goal("c", None, "<=", 2.0)]
+    rows = goals_table([vars(target) for target in targets]).rows
     assert [row[-1] for row in rows[1:]] == ["met", "**missed**", "**missed**"]
 
 

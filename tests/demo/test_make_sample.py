@@ -65,6 +65,6 @@ def test_a_folder_of_something_else_is_refused_untouched(script, tiles, tmp_path
     out = tmp_path / "mine"
     out.mkdir()
     (out / name).write_text("mine")
-    with pytest.raises(FileExistsError, match="mine exists and is no sample of ours"):
+    with pytest.raises(FileExistsError, match="mine exists and is not a sample of this program"):
         script.main(tiles, out)
     assert files_in(out) == {name: b"mine"}

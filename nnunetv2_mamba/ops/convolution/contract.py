@@ -1,4 +1,4 @@
-"""What a backend of the convolution that is no plain PyTorch must offer."""
+"""What a backend of the convolution must offer, unless it is plain PyTorch."""
 
 from typing import Protocol
 

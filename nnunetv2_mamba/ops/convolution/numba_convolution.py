@@ -8,7 +8,7 @@ from nnunetv2_mamba.ops.cpu.lanes import LANES, aligned, load_at, splat, store_a
 from nnunetv2_mamba.ops.cpu.math import sigmoid
 
 ROWS = 32
-"""Rows that the backward pass works on at a time, so that what it computes anew stays in the cache."""
+"""Rows that the backward pass works on at a time, so that what it computes again stays in the cache."""
 
 
 @kernel

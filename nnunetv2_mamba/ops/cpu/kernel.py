@@ -39,7 +39,7 @@ def kernel(function: Callable) -> Callable:
     try:
         compiled = njit(cache=True, **options)(function)
     except RuntimeError as error:  # a container without a home, its packages not writable
-        logger.warning("%s; it is compiled anew in every process, set NUMBA_CACHE_DIR to keep it", error)
+        logger.warning("%s; it is compiled again in every process, set NUMBA_CACHE_DIR to keep it", error)
         compiled = njit(**options)(function)
     else:
         _tell_sources_apart(compiled)
@@ -75,7 +75,7 @@ def _keep_safely(compiled: Any) -> None:
                 save(*arguments)
         except (OSError, NotImplementedError) as error:  # a file system may know no locks
             logger.warning(
-                "%s cannot be kept on disk as machine code (%s): it is compiled anew next time",
+                "%s cannot be kept on disk as machine code (%s): it is compiled again next time",
                 compiled.__name__,
                 error,
             )

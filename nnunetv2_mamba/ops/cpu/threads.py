@@ -53,7 +53,7 @@ def run_in_threads(work: Callable[[], None]) -> None:
         except BaseException as failure:
             failures.append(failure)
 
-    # OpenMP's threads do not survive a fork; PyTorch's own operations hang in such a child, ours need not.
+    # OpenMP's threads do not survive a fork; PyTorch's own operations hang in such a child, these kernels need not.
     parallel = _gomp_parallel() if threads > 1 and os.getpid() == _PROCESS else None
     if threads == 1:
         guarded()

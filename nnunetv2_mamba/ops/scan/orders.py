@@ -51,7 +51,7 @@ def visiting_orders(spatial: tuple[int, ...], axis_orders: tuple[AxisOrder, ...]
 
 
 def check_axis_orders(axis_orders: Sequence[AxisOrder], ndim: int, directions: int) -> None:
-    """Raise a ValueError where an axis order is no permutation of the axes, or K fits neither count of walks."""
+    """Raise a ValueError where an axis order is not a permutation of the axes, or K fits neither count of walks."""
     for order in axis_orders:
         if sorted(order) != list(range(ndim)):
             raise ValueError(f"axis order {tuple(order)} is not a permutation of the {ndim} axes of the grid")

@@ -75,7 +75,7 @@ def _error(backend: ScanBackend, device: str, case: Case) -> float:
         orders=orders,
     )
     chunks = -(-orders.shape[1] // CHUNK) if backend.saves_states else 0
-    # What nobody writes must not pass for a zero.
+    # An element that is never written must not look like a zero.
     y = torch.full_like(scan.u, nan, dtype=torch.float32)
     states = y.new_full((case.batch, len(orders), chunks, case.d_state, case.channels), nan)
     backend.forward(scan, y, states)

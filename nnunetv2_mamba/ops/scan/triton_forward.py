@@ -1,8 +1,8 @@
 """Triton kernels of the forward pass, and of the segments that let a small batch fill a GPU.
 
 A program scans one block of channels of one sample in one direction, over one segment of its visits. With several
-segments, `segment_ends` first finds what each hands on when nothing is handed to it, and `join_segments` what is handed
-to it. Offsets are 64-bit throughout.
+segments, `segment_ends` first finds the last state of each segment if it started from zero, and `join_segments` makes
+of these the state that each segment starts from. Offsets are 64-bit throughout.
 """
 
 import triton
@@ -26,7 +26,7 @@ UNSPECIALIZED = [
     "z_batch", "z_row", "first_direction", "slots", "directions", "per_group", "groups", "blocks", "d_state",
     "length", "chunks", "segments",
 ]  # fmt: skip
-"""Integers that kernels are not compiled anew for; for the strides see `triton_tiles`."""
+"""Integers for whose values kernels are not compiled again; for the strides see `triton_tiles`."""
 
 
 @triton.jit(do_not_specialize=[*UNSPECIALIZED, "y_slot", "y_batch", "y_row"])
@@ -170,7 +170,7 @@ def join_segments(
         walked = i * T + tl.arange(0, T)
         index = sequence * segments + (segments - 1 - walked if BACKWARD else walked)
         mask = (walked < segments)[:, None] & exists[None, :]
-        # The last segment of the walk hands on nothing: its sum of steps was never written.
+        # No segment follows the last one of the walk: its sum of steps was never written.
         written = mask & (walked < segments - 1)[:, None]
         own = tl.load(ends + index[:, None] * state_size + entries[None, :], mask=written, other=0.0)
         total = tl.load(totals + index[:, None] * wide + (entries % wide)[None, :], mask=written, other=0.0)

@@ -171,12 +171,13 @@ class Inputs:
 
 
 def segment_carries(inputs: Inputs, plan: LaunchPlan, dy: Tensor | None = None) -> Tensor:
-    """What is handed to each segment (batch, K, segments, N, columns), zero for the first one.
+    """The state that each segment starts from (batch, K, segments, N, columns); zero for the first segment.
 
     Args:
         inputs: of the scan.
         plan: of the scan.
-        dy: None for states, which are handed on forwards; the gradient of y for their gradients, handed on backwards.
+        dy: None for the states, from the first segment to the last; the gradient of y for the gradients of the states,
+            from the last segment to the first.
     """
     from nnunetv2_mamba.ops.scan.triton_forward import join_segments, segment_ends
 
