@@ -86,9 +86,10 @@ class ConvDecoder(nn.Module):
     Args:
         encoder: tells widths, strides, kernels and dimension; not stored.
         num_classes: channels of the logits.
-        n_blocks_per_stage: number of residual blocks of each stage, coarsest first; one entry less than the encoder's.
+        n_blocks_per_stage: number of blocks of each stage, coarsest first; one entry less than the encoder's.
         deep_supervision: whether the coarser logits are returned too. Where that is off, training gives their heads
             gradients of zero, because DDP waits for a gradient of every parameter.
+        make_block: makes the blocks, residual or plain.
         checkpointed_stages: those under activation checkpointing, 0 the finest.
     """
 
@@ -99,6 +100,7 @@ class ConvDecoder(nn.Module):
         n_blocks_per_stage: Sequence[int],
         *,
         deep_supervision: bool = False,
+        make_block: ConvBlock = ResidualConvBlock,
         checkpointed_stages: Collection[int] = (),
     ) -> None:
         super().__init__()
@@ -112,6 +114,7 @@ class ConvDecoder(nn.Module):
                 kernel_size=encoder.kernel_sizes[level],
                 stride=encoder.strides[level + 1],
                 n_blocks=n_blocks,
+                make_block=make_block,
                 checkpointed=level in checkpointed_stages,
             )
             for level, n_blocks in zip(reversed(range(len(widths) - 1)), n_blocks_per_stage, strict=True)
