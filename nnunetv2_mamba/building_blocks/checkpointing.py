@@ -85,9 +85,11 @@ class BlockSequence(nn.Sequential):
 
     def compute_conv_feature_map_size(self, tokens: int) -> int:
         """Feature-map elements kept for the backward pass of one sample of so many tokens."""
+        sizes = [block.compute_conv_feature_map_size(tokens) for block in self]
         if self.checkpointed:
-            return sum(tokens * block.channels for block in self)
-        return sum(block.compute_conv_feature_map_size(tokens) for block in self)
+            # An identity keeps nothing either way.
+            return sum(min(size, tokens * block.channels) for size, block in zip(sizes, self, strict=True))
+        return sum(sizes)
 
     def recomputed_feature_map_size(self, tokens: int) -> int:
         """Feature-map elements that activation checkpointing computes again at a time, inputs of the blocks aside."""

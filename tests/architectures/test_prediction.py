@@ -53,13 +53,19 @@ def operations(network: nn.Module, image: torch.Tensor) -> Operations:
     return seen
 
 
+def require_scans(name: str, network: nn.Module) -> int:
+    """The number of a network's scans; the test is skipped where it has none."""
+    scans = sum(isinstance(module, SSND | Mamba) for module in network.modules())
+    if not scans:
+        pytest.skip(f"{name} has no scan")
+    return scans
+
+
 @sweep
 @pytest.mark.parametrize("mode", ["inference_mode", "no_grad"])
 def test_scans_keep_no_states(name, mode):
     network, image = make_network(name), torch.randn(1, 1, 32, 64)
-    scans = sum(isinstance(module, SSND | Mamba) for module in network.modules())
-    if not scans:
-        pytest.skip(f"{name} has no scan")
+    scans = require_scans(name, network)
     assert operations(network, image).states > 0
     with getattr(torch, mode)():
         seen = operations(network, image)
@@ -72,6 +78,7 @@ def test_scans_keep_no_states(name, mode):
 def test_nothing_as_large_as_the_scans_is_copied(name, conv_op, size):
     """Directions, layouts and full resolution cost no copy: all together they move less than one scan reads."""
     network = make_network(name, conv_op)
+    require_scans(name, network)
     joined = []
     for module in network.modules():
         if isinstance(module, ConvUpStage):  # where concatenated skips are what the network is
