@@ -40,6 +40,22 @@ def load_trainer(name: str) -> Any:
     return getattr(importlib.import_module(f"nnunetv2_mamba.trainers.{name}"), name)
 
 
+def look_up_trainer(name: str) -> Any:
+    """The trainer class that nnU-Net finds by its name, of this package or another; this imports its file.
+
+    Args:
+        name: as given to ``-tr``.
+
+    Raises:
+        RuntimeError: nnU-Net finds no trainer of that name.
+    """
+    if name in trainer_names():
+        return load_trainer(name)
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    return recursive_find_trainer_class_by_name(name)
+
+
 def external_folders() -> list[Path]:
     """The folders in nnUNet_extTrainer, in the order in which nnU-Net searches them."""
     return [Path(folder) for folder in os.environ.get(EXTERNAL_VARIABLE, "").split(os.pathsep) if folder.strip()]

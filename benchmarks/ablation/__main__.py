@@ -1,7 +1,7 @@
 """``python -m benchmarks.ablation run`` and ``report``: the eight rows of the ablation, trained and compared.
 
 ``run`` trains what is not done yet and can be interrupted at any time; all rows of one seed come before the next seed.
-``report`` compares the seeds that are complete: benchmarks/results/ablation.json, docs/results.md and its figure.
+``report`` compares the seeds that are complete: ``benchmarks/results/ablation.json``, ``ablation.md`` and its figure.
 """
 
 import argparse

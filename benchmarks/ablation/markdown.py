@@ -1,4 +1,4 @@
-"""The generated part of docs/results.md: tables from ``benchmarks/results/ablation.json`` and nothing else."""
+"""The generated part of ``benchmarks/results/ablation.md``: tables from ``ablation.json`` beside it, nothing else."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.ablation.rows import BASELINE, STOCK
 
 MARK = "<!-- Generated from here on by `python -m benchmarks.ablation report`; what is above is written by hand. -->"
-TITLE = "# Results\n\n## Does each part of S3-Mamba do something?\n\n"
+TITLE = "# Ablation\n\n## Does each part of S3-Mamba do something?\n\n"
 OVERLAP = ("Dice", "IoU", "mean Dice", "mean IoU")
 LESIONS = ("recall", "recall, small", "recall, medium", "recall, large", "precision")
 COMPARED = ("Dice", "mean Dice", "recall", "recall, small", "precision")
@@ -41,7 +41,7 @@ def _setting(report: Mapping[str, Any]) -> str:
         + ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
         for machine in report["machines"]
     )
-    return f"""![differences to the baseline](results_ablation.png)
+    return f"""![differences to the baseline](ablation.png)
 
 **Trainings.** From scratch, on all training images (fold `all`), with nnU-Net's augmentation and each trainer's own
 optimizer and schedule. No checkpoint is selected: the final weights predict the held-out images, without mirroring. A

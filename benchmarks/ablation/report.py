@@ -17,13 +17,11 @@ from benchmarks.ablation.runs import Run, kept_budgets, results
 from benchmarks.machine import RESULTS
 from nnunetv2_mamba.report.statistics import LEVEL, Resampling
 
-DOCS = Path(__file__).parents[2] / "docs"
-
 Results = Mapping[Run, Mapping[str, Any]]
 
 
 def write(work: Path) -> None:
-    """Write the JSON, the generated part of docs/results.md and its figure.
+    """Write the JSON, the generated part of ``ablation.md`` beside it and its figure.
 
     Raises:
         AblationError: no seed is complete, or rows of one seed saw different batches.
@@ -32,8 +30,8 @@ def write(work: Path) -> None:
     file = RESULTS / "ablation.json"
     file.write_text(json.dumps(_rounded(report), indent=1) + "\n")
     report = json.loads(file.read_text())
-    update(DOCS / "results.md", report)
-    draw(report, DOCS / "results_ablation.png")
+    update(RESULTS / "ablation.md", report)
+    draw(report, RESULTS / "ablation.png")
     for name, dataset in report["datasets"].items():
         print(f"{name}: {len(dataset['seeds'])} seeds, {len(dataset['failed'])} failed trainings")
 

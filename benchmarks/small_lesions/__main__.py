@@ -1,7 +1,7 @@
 """``python -m benchmarks.small_lesions run`` and ``report``: which trainer finds the small lesions of held-out images.
 
 ``run`` trains what is not done yet and can be interrupted at any time; results of different days and machines add up.
-``report`` compares them.
+``report`` compares them. ``page`` writes the comparison into docs/results.md.
 """
 
 import argparse
@@ -12,7 +12,9 @@ from typing import get_args
 
 from benchmarks.small_lesions.budget import BUDGETS
 from benchmarks.small_lesions.datasets import BenchmarkError, Question, Workspace
-from benchmarks.small_lesions.runs import RESULTS, Run, planned, train_all, train_one
+from benchmarks.small_lesions.runs import RESULTS, ROOT, Run, planned, train_all, train_one
+
+PAGE = ROOT / "docs" / "results.md"
 
 
 def main() -> int:
@@ -61,6 +63,12 @@ def _report(arguments: argparse.Namespace) -> None:
     print(render(arguments.results, question=arguments.question, budget=arguments.budget))
 
 
+def _page(arguments: argparse.Namespace) -> None:
+    from benchmarks.small_lesions.page import update
+
+    update(PAGE, arguments.results)
+
+
 def _parser() -> argparse.ArgumentParser:
     description = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.small_lesions", description=description)
@@ -79,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(command=_one)
     report = commands.add_parser("report", help="compare what is done")
     report.set_defaults(command=_report)
+    page = commands.add_parser("page", help="write the tables and the figure of docs/results.md")
+    page.set_defaults(command=_page)
+    page.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
     for command in (run, one):
         command.add_argument("--work", type=Path, required=True, help="folder for prepared datasets and trainings")
         command.add_argument("--device", default="cpu", help="of PyTorch: cpu, cuda or mps")

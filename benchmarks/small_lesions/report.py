@@ -1,7 +1,7 @@
 """What the trainings say: one table for each class of each dataset, with intervals and the spread between seeds."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,15 @@ from nnunetv2_mamba.report.statistics import Resampling, interval
 
 BASELINE = "nnUNetTrainer"
 STRATA = ("small", "medium", "large", "below token")
+COLUMNS = (
+    *(f"small at {at:g} FP" for at in FALSE_POSITIVES),
+    "small, area to 2 FP",
+    *(f"{stratum} at 1 FP" for stratum in STRATA[1:]),
+    "F1 at 0.5",
+    "Dice",
+    "NSD",
+)
+"""Scores that a table shows."""
 
 
 @dataclass(frozen=True)
@@ -33,62 +42,69 @@ class Row:
     scores: dict[str, np.ndarray]
     cost: dict[str, float]
 
-    def mean(self, score: str) -> float:
-        """Mean over the seeds."""
-        return float(self.scores[score][:, 0].mean())
-
-    def spread(self, score: str) -> float:
-        """Half the range between the seeds; NaN of a single seed."""
+    def text(self, score: str) -> str:
+        """Mean over the seeds and, for several, half the range between them."""
         values = self.scores[score][:, 0]
-        return float(np.ptp(values) / 2) if len(values) > 1 else np.nan
+        mean = f"{values.mean():.2f}"
+        return mean if len(values) == 1 else f"{mean} ± {np.ptp(values) / 2:.2f}"
 
 
-def render(results: Path, *, question: str, budget: str) -> str:
-    """The tables as Markdown.
+def render(results: Path, *, question: str, budget: str, columns: Sequence[str] = COLUMNS) -> str:
+    """The tables as Markdown, each below the name of its dataset and class.
 
     Args:
         results: folder of the results.
         question: which results are compared.
         budget: likewise.
+        columns: of the tables, some of `COLUMNS`.
     """
-    by_dataset: dict[str, dict[str, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
-    for run, content in finished(results):
-        if (run.question, run.budget) == (question, budget):
-            by_dataset[run.dataset][run.trainer][run.seed] = content
-    parts = [f"Question: {question}. Budget: {budget}."]
-    for dataset, trainers in sorted(by_dataset.items()):
-        example = next(iter(next(iter(trainers.values())).values()))
-        for name in next(iter(example["cases"].values()))["classes"]:
-            parts.append(f"## {dataset}: {name}\n\n{_table(trainers, name, len(example['patch_size']))}")
+    parts = []
+    for dataset, trainers in sorted(by_dataset(results, question=question, budget=budget).items()):
+        for name in classes_of(trainers):
+            parts.append(f"**{dataset}, {name}**\n\n{_table(trainers, name, columns)}")
     return "\n\n".join(parts)
 
 
-def _table(trainers: Mapping[str, Mapping[int, Any]], name: str, dimensions: int) -> str:
-    rows = rows_of(trainers, name, dimensions)
+def by_dataset(results: Path, *, question: str, budget: str) -> dict[str, dict[str, dict[int, Any]]]:
+    """Finished trainings by dataset, trainer and seed, of datasets with several trainers; see `render`."""
+    found: dict[str, dict[str, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
+    for run, content in finished(results):
+        if (run.question, run.budget) == (question, budget):
+            found[run.dataset][run.trainer][run.seed] = content
+    return {dataset: trainers for dataset, trainers in found.items() if len(trainers) > 1}
+
+
+def classes_of(trainers: Mapping[str, Mapping[int, Any]]) -> list[str]:
+    """Names of the classes of a dataset, from its results."""
+    return list(next(iter(_example(trainers)["cases"].values()))["classes"])
+
+
+def _example(trainers: Mapping[str, Mapping[int, Any]]) -> dict[str, Any]:
+    return next(iter(next(iter(trainers.values())).values()))
+
+
+def _table(trainers: Mapping[str, Mapping[int, Any]], name: str, columns: Sequence[str]) -> str:
+    rows = rows_of(trainers, name)
     baseline = next((row for row in rows if row.trainer == BASELINE), None)
-    shown = [*(f"small at {at:g} FP" for at in FALSE_POSITIVES), "small, area to 2 FP"]
-    shown += [f"{stratum} at 1 FP" for stratum in STRATA[1:]] + ["F1 at 0.5", "Dice", "NSD"]
-    heading = ["trainer", "seeds", *shown, f"small at 1 FP minus {BASELINE} [95 % interval]", "CPU time / U-Net's"]
+    difference = f"small at 1 FP minus {BASELINE} [95 % interval]"
+    heading = ["trainer", "seeds", *columns, difference, "CPU time / U-Net's"]
     lines = [heading, ["---"] * len(heading)]
     for row in rows:
-        cells = [f"{row.mean(score):.2f} ± {row.spread(score):.2f}" for score in shown]
+        cells = [row.text(score) for score in columns]
         lines.append(
             [row.trainer, str(len(row.seeds)), *cells, _difference(row, baseline), _relative_cost(row, baseline)]
         )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def rows_of(trainers: Mapping[str, Mapping[int, Any]], name: str, dimensions: int) -> list[Row]:
+def rows_of(trainers: Mapping[str, Mapping[int, Any]], name: str) -> list[Row]:
     """One row a trainer, in alphabetical order.
 
     Args:
         trainers: results by trainer and seed, all of the same images.
         name: of the class.
-        dimensions: of the images.
     """
-    example = next(iter(next(iter(trainers.values())).values()))["cases"]
-    sizes = np.concatenate([case["classes"][name]["voxels"] for case in example.values()])
-    strata = Strata.of(sizes, dimensions)
+    example, strata = _example(trainers)["cases"], strata_of(trainers, name)
     weights = Resampling([example[case]["group"] for case in sorted(example)]).weights
     rows = []
     for trainer, results in sorted(trainers.items()):
@@ -102,6 +118,13 @@ def rows_of(trainers: Mapping[str, Mapping[int, Any]], name: str, dimensions: in
         }
         rows.append(Row(trainer, sorted(results), {score: np.stack(drawn) for score, drawn in scores.items()}, cost))
     return rows
+
+
+def strata_of(trainers: Mapping[str, Mapping[int, Any]], name: str) -> Strata:
+    """Strata of the lesions of a class; arguments as of `rows_of`."""
+    example = _example(trainers)
+    sizes = np.concatenate([case["classes"][name]["voxels"] for case in example["cases"].values()])
+    return Strata.of(sizes, dimensions=len(example["patch_size"]))
 
 
 def scores_of(cases: Mapping[str, Any], name: str, *, strata: Strata, weights: np.ndarray) -> dict[str, np.ndarray]:

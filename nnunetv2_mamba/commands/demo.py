@@ -42,7 +42,7 @@ class Demo:
     """
 
     out: Path = field(default=Path("nnunetv2_mamba_demo"), metadata={"help": "folder for everything the demo writes"})
-    trainer: str = field(default="nnUNetTrainerS3Mamba", metadata={"help": "one of our trainers"})
+    trainer: str = field(default="nnUNetTrainerS3MambaFine", metadata={"help": "one of our trainers"})
     epochs: int | None = field(default=None, metadata={"help": f"epochs of {ITERATIONS} iterations (default {EPOCHS})"})
 
     def run(self) -> int:

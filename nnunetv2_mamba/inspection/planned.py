@@ -51,17 +51,18 @@ def preprocessed_in(folder: Path, plans: Mapping[str, Any], configuration: Mappi
 
 
 def network_of(trainer: str | None, configuration: Mapping[str, Any]) -> PlannedNetwork | None:
-    """The network that a trainer trains; for trainers of others it is taken to be the one that the plans name.
+    """The network that a trainer trains: one of this package's networks, or the one that the plans name.
 
     Args:
-        trainer: its name; None for that of S3-Mamba, or where the plans name a network of ours, for that one.
+        trainer: its name, of this package or any other that nnU-Net finds; None for that of S3-Mamba, or for the
+            network that the plans name, if it is one of this package.
         configuration: of the plans, with what it inherits.
 
     Returns:
         None where the plans do not say by how much their network downsamples.
 
     Raises:
-        EvaluationError: there is no such trainer, or it does not go with the plans.
+        EvaluationError: nnU-Net finds no trainer of that name, or it does not go with the plans.
     """
     from nnunetv2_mamba.plans.architecture import is_ours, mamba_architecture, token_size
 
@@ -70,8 +71,8 @@ def network_of(trainer: str | None, configuration: Mapping[str, Any]) -> Planned
         raise EvaluationError(f"there is no trainer {trainer}: ours are {', '.join(plugin.trainer_names())}.")
     if trainer is None and not architecture["arch_kwargs"].get("strides"):
         return None
-    if trainer in plugin.trainer_names() or (trainer is None and not is_ours(architecture)):
-        chosen = plugin.load_trainer(trainer or DEFAULT_TRAINER)
+    if trainer is not None or not is_ours(architecture):
+        chosen = _look_up(trainer or DEFAULT_TRAINER)
         if hasattr(chosen, "network_name"):
             arguments = {**chosen.network_parts, **chosen.network_overrides}
             try:
@@ -84,3 +85,10 @@ def network_of(trainer: str | None, configuration: Mapping[str, Any]) -> Planned
     total_stride = np.prod(np.asarray(strides, dtype=int), axis=0).tolist()
     name = architecture["network_class_name"].rpartition(".")[2]
     return PlannedNetwork(trainer or "nnUNetTrainer", name, tuple(token_size(architecture)), tuple(total_stride))
+
+
+def _look_up(trainer: str) -> Any:
+    try:
+        return plugin.look_up_trainer(trainer)
+    except (ImportError, RuntimeError) as error:
+        raise EvaluationError(f"nnU-Net cannot find the trainer {trainer}: {error}") from error

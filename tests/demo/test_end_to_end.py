@@ -20,7 +20,7 @@ def test_demo_of_two_training_steps(tmp_path, monkeypatch, capfd):
     folds = splits_by_eye(cases_in(SAMPLE / "labelsTr"))
     plans = json.loads((tmp_path / "out" / "nnUNet_preprocessed" / DATASET_NAME / "nnUNetPlans.json").read_text())
     assert plans["configurations"]["2d"]["patch_size"] == [128, 128]
-    predictions = tmp_path / "out" / "predictions" / "nnUNetTrainerS3Mamba"
+    predictions = tmp_path / "out" / "predictions" / "nnUNetTrainerS3MambaFine"
     assert cases_in(predictions) == cases_in(SAMPLE / "labelsTs")
     for case in cases_in(predictions):
         prediction = np.asarray(Image.open(predictions / f"{case}.png"))

@@ -144,6 +144,8 @@ def test_plans_carry_it(planned, plans, toy):
 def test_inspect_and_doctor_and_the_list_of_networks_know_it(planned, plans, toy, tmp_path):
     said = planned.run("nnUNetv2_mamba", "inspect", "-d", 901, "-c", "2d", "-p", plans, "-o", tmp_path, "-np", 1, **toy)
     assert "ToyNetwork" in said
+    by_trainer = ("inspect", "-d", 901, "-c", "2d", "-tr", TRAINER_NAME, "-o", tmp_path / "trainer", "-np", 1)
+    assert "ToyNetwork" in planned.run("nnUNetv2_mamba", *by_trainer, **toy)
     listed = planned.run("nnUNetv2_mamba", "networks", NAME, **toy)
     assert f"{TRAINER_NAME}  2D and 3D" in listed
     assert "A toy, nowhere; no published code" in listed
