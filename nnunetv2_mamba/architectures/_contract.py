@@ -1,7 +1,7 @@
 """What nnU-Net and its users expect of every network: checks, padding, sizes of the outputs, and a memory estimate."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from operator import index
 from typing import Any, ClassVar
 
@@ -75,6 +75,15 @@ class UShapedNetwork(nn.Module):
             arch_kwargs: constructor arguments, as `from_plan` gives them.
         """
         return [int(step) for step in arch_kwargs["strides"][0]]
+
+    @staticmethod
+    def variant_of(names: Collection[str]) -> str:
+        """Which variant of its network a state dict belongs to, for messages; empty where there is only one.
+
+        Args:
+            names: of the tensors.
+        """
+        return ""
 
     def decode(self, image: Tensor) -> list[Tensor]:
         """Logits of an image whose axes are multiples of `total_stride`, full resolution first."""

@@ -1,7 +1,7 @@
 """What VM-UNet and its relatives share: an encoder and a decoder of VSS-like blocks."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -180,6 +180,11 @@ class VSSUNet(UShapedNetwork):
             deep_supervision=deep_supervision,
             checkpointed_stages=checkpointed_stages,
         )
+
+    @staticmethod
+    def variant_of(names: Collection[str]) -> str:
+        """The stem of the network that a state dict belongs to."""
+        return f"stem={'conv' if any(name.startswith('encoder.stem.') for name in names) else 'patch'!r}"
 
     def decode(self, image: Tensor) -> list[Tensor]:
         """Logits of an image whose axes are multiples of `total_stride`, full resolution first."""

@@ -1,4 +1,4 @@
-"""What our nnU-Net trainers are made of, for trainers of your own too.
+"""The parts of this package's nnU-Net trainers, which your own trainers can use too.
 
 The names below are imported when they are used: importing this package loads neither torch nor nnU-Net.
 """

@@ -1,4 +1,4 @@
-"""Keeps a trainer one class, although nnU-Net imports its file anew at every look-up."""
+"""Keeps one class for each trainer, although nnU-Net imports its file again at every look-up."""
 
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ _trainers: dict[str, Any] = {}
 def same_at_every_look_up(trainer: type[AnyTrainer]) -> type[AnyTrainer]:
     """Class decorator for the files in ``trainers/``: every import of such a file gives the same, picklable class.
 
-    nnU-Net imports the file as a module of its own, and forgets every module from that folder after the look-up.
+    nnU-Net imports the file as a new module, and removes every module of that folder after the look-up.
 
     Args:
         trainer: the class that the file is named after.

@@ -1,4 +1,4 @@
-"""The stock trainer, made safe to leave running for days; what it trains stays nnU-Net's."""
+"""The stock trainer with safety checks for trainings of several days; the training itself stays nnU-Net's."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,18 +21,19 @@ from nnunetv2_mamba.training.settings import AUTOCAST_VARIABLE, QuickRun
 
 
 class RobustTrainer(LesionReportMixin, CostMixin, SafeCheckpointMixin, nnUNetTrainer):
-    """Base of all our trainers: network, loss, optimizer and schedule are those of nnU-Net, until a subclass says so.
+    """Base of our trainers: network, loss, optimizer and schedule are nnU-Net's unless a subclass changes them.
 
-    While every loss and gradient is finite and no variable of ours is set, it trains what the stock trainer trains, bit
-    by bit. A subclass defines no constructor, or one with the stock signature: nnU-Net records the arguments by name.
+    While every loss and gradient is finite and no ``NNUNETV2_MAMBA_*`` variable is set, its weights are those of the
+    stock trainer, bit for bit. A subclass defines no constructor, or one with the stock signature, because nnU-Net
+    records the arguments by name.
 
     Attributes:
-        max_grad_norm: gradients are clipped to this L2 norm, after nnU-Net's own clipping at 12, which makes larger
-            values pointless; None leaves it at that.
-        max_skipped_steps: training stops when so many steps in a row had no finite gradient. GradScaler starts at a
-            scale of 65536 and halves it at each overflow, so some skipped steps are normal at the start under float16,
-            up to 16 in a row; more of them than that say that the training has diverged.
-        gradient_guard: says whether the last step was skipped; there after `initialize`.
+        max_grad_norm: gradients are clipped to this L2 norm. nnU-Net clips at 12 before that, so larger values have no
+            effect. None keeps only nnU-Net's clipping.
+        max_skipped_steps: training stops after this many skipped steps in a row. Under float16 up to 16 are normal at
+            the start, because GradScaler starts at a scale of 65536 and halves it at each overflow. More than that mean
+            that the training has diverged.
+        gradient_guard: counts the skipped steps; `initialize` sets it.
     """
 
     max_grad_norm: float | None = None
@@ -49,7 +50,7 @@ class RobustTrainer(LesionReportMixin, CostMixin, SafeCheckpointMixin, nnUNetTra
         """Build everything that training needs.
 
         Raises:
-            ValueError: a variable of ours has a value that it cannot have, here or at all.
+            ValueError: an ``NNUNETV2_MAMBA_*`` variable has an invalid value, or one that this device does not support.
         """
         quick_run = QuickRun.from_environment()
         self.num_epochs = quick_run.epochs or self.num_epochs
@@ -58,7 +59,7 @@ class RobustTrainer(LesionReportMixin, CostMixin, SafeCheckpointMixin, nnUNetTra
         self._autocast_dtype = autocast_dtype(self.device, len(self.configuration_manager.patch_size))
         super().initialize()
         if self._autocast_dtype is not None:
-            # bfloat16 has the range of float32: nothing to scale.
+            # bfloat16 has the range of float32, so the loss needs no scaling.
             scaled = self._autocast_dtype is torch.float16
             self.grad_scaler = torch.amp.GradScaler(self.device.type) if scaled else None
             if self.device.type == "cpu":
@@ -68,13 +69,12 @@ class RobustTrainer(LesionReportMixin, CostMixin, SafeCheckpointMixin, nnUNetTra
         )
 
     def train_step(self, batch: dict) -> dict:
-        """One stock step, which changes nothing where its loss or gradient is not finite.
+        """One stock training step; a step whose loss or gradient is not finite changes nothing.
 
         Raises:
             ValueError: a case of the batch has NaN or infinite values.
-            TrainingDivergedError: as many steps in a row as are allowed were not finite; the state before them has been
-                saved.
-            TrainingOutOfMemoryError: the memory does not suffice; checkpoints stay as they are.
+            TrainingDivergedError: `max_skipped_steps` steps in a row were skipped; the state before them was saved.
+            TrainingOutOfMemoryError: there is not enough memory; checkpoints are not changed.
         """
         require_finite(batch)
         with self._memory_explained(), self.gradient_guard.step(), autocast_in(self._autocast_dtype, self.device):
@@ -88,7 +88,7 @@ class RobustTrainer(LesionReportMixin, CostMixin, SafeCheckpointMixin, nnUNetTra
 
         Raises:
             ValueError: a case of the batch has NaN or infinite values.
-            TrainingOutOfMemoryError: the memory does not suffice; checkpoints stay as they are.
+            TrainingOutOfMemoryError: there is not enough memory; checkpoints are not changed.
         """
         require_finite(batch)
         with self._memory_explained(), autocast_in(self._autocast_dtype, self.device):
@@ -110,7 +110,7 @@ class RobustTrainer(LesionReportMixin, CostMixin, SafeCheckpointMixin, nnUNetTra
             )
 
     def memory_remedies(self) -> list[str]:
-        """What makes a training step need less memory, best first, each the beginning of a sentence."""
+        """Ways to lower the memory of a training step, best first; each is a clause of a sentence."""
         smaller = self.batch_size // 2
         return [f'train with "batch_size": {smaller} in a copy of the plans file'] if smaller else []
 
@@ -120,7 +120,7 @@ class RobustTrainer(LesionReportMixin, CostMixin, SafeCheckpointMixin, nnUNetTra
     def _out_of_memory(self) -> str:
         remedies = ", or ".join(self.memory_remedies()) or "use a GPU with more memory"
         latest = Path(self.output_folder, LATEST)
-        kept = f"; {latest} is as it was, and --c goes on with it" if latest.is_file() else ""
+        kept = f"; {latest} is not changed, and --c goes on with it" if latest.is_file() else ""
         return f"out of memory: {describe_need(self, bare_network(self.network))}: {remedies}{kept}."
 
     def _stop(self) -> None:
@@ -129,16 +129,16 @@ class RobustTrainer(LesionReportMixin, CostMixin, SafeCheckpointMixin, nnUNetTra
         state = bare_network(self.network).state_dict().values()
         if not all(torch.isfinite(tensor).all() for tensor in state):
             raise TrainingDivergedError(
-                f"{problem}, and the weights are not finite either: continue an earlier checkpoint, or start again."
+                f"{problem}, and the weights are not finite either: go on with an earlier checkpoint, or start again."
             )
         if self.grad_scaler is not None:
-            # Each of these steps has shrunk the scale, which would take thousands of steps to grow again.
+            # Each of these steps has lowered the scale, which would take thousands of steps to grow again.
             backoff = self.grad_scaler.get_backoff_factor()
             self.grad_scaler.update(new_scale=self.grad_scaler.get_scale() / backoff**steps)
         forget_current_epoch(self)
         self.save_latest(next_epoch=epoch)
         if self.is_ddp:
-            # The first process to fail has the others killed, and rank 0 may still be writing.
+            # When the first process fails, the others are killed, and rank 0 may still be writing.
             distributed.barrier()
         kept = "checkpoints are disabled" if self.disable_checkpointing else f"{LATEST} holds the state before them"
         go_on = "start again" if self.disable_checkpointing else f"go on with epoch {epoch} by --c"
@@ -149,10 +149,10 @@ class RobustTrainer(LesionReportMixin, CostMixin, SafeCheckpointMixin, nnUNetTra
 
 
 def _without_non_finite(outputs: list[dict]) -> list[dict]:
-    """The outputs with each loss that is not finite replaced by the mean of the others, which keeps that mean."""
+    """Replace each loss that is not finite by the mean of the finite losses, which does not change their mean."""
     losses = np.array([output["loss"] for output in outputs])
     finite = np.isfinite(losses)
-    # As many outputs as before: under DDP nnU-Net stacks those of all ranks.
+    # The number of outputs must not change, because under DDP nnU-Net stacks the outputs of all ranks.
     if finite.all() or not finite.any():
         return outputs
     mean = losses[finite].mean(keepdims=True)[0]

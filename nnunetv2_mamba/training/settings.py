@@ -13,7 +13,7 @@ AUTOCAST_DTYPES = ("float16", "bfloat16")
 
 @dataclass(frozen=True)
 class QuickRun:
-    """How long a training is to last; None leaves the trainer's own number.
+    """Length of a training; None keeps the trainer's own number.
 
     Attributes:
         epochs: number of epochs.
@@ -27,19 +27,19 @@ class QuickRun:
 
     @classmethod
     def from_environment(cls) -> "QuickRun":
-        """What the variables say now.
+        """The present values of the variables.
 
         Raises:
-            ValueError: a variable is set to something else than a positive integer.
+            ValueError: a variable is set, but not to a positive integer.
         """
         return cls(*map(_positive_integer, (EPOCHS_VARIABLE, ITERATIONS_VARIABLE, VAL_ITERATIONS_VARIABLE)))
 
 
 def autocast_from_environment() -> str | None:
-    """Name of the dtype that autocast is to use; None leaves it to nnU-Net.
+    """Name of the dtype for autocast; None leaves the choice to nnU-Net.
 
     Raises:
-        ValueError: the variable names something else.
+        ValueError: the variable is not one of `AUTOCAST_DTYPES`.
     """
     text = os.environ.get(AUTOCAST_VARIABLE)
     if text is not None and text not in AUTOCAST_DTYPES:
@@ -48,17 +48,17 @@ def autocast_from_environment() -> str | None:
 
 
 def checkpointed_stages_from_environment() -> list[int] | None:
-    """Stages of our networks to be checkpointed, 0 the finest; None leaves it to the plan.
+    """Stages with activation checkpointing, 0 the finest; None keeps those of the plan.
 
     Raises:
-        ValueError: the variable is no list of numbers.
+        ValueError: the variable is not a list of numbers.
     """
     text = os.environ.get(CHECKPOINTED_STAGES_VARIABLE)
     if text is None:
         return None
     stages = [stage.strip() for stage in text.split(",")]
     if not all(stage.isascii() and stage.isdigit() for stage in stages):
-        raise ValueError(f"{CHECKPOINTED_STAGES_VARIABLE}={text} is no list of stages: give one such as 0 or 0,1.")
+        raise ValueError(f"{CHECKPOINTED_STAGES_VARIABLE}={text} is not a list of stages: give one such as 0 or 0,1.")
     return [int(stage) for stage in stages]
 
 

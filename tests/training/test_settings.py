@@ -36,7 +36,7 @@ def test_stages_are_a_list_of_numbers(monkeypatch, text, stages):
 @pytest.mark.parametrize("text", ["", "all", "-1", "0;1", "0,", "1.0"])
 def test_anything_but_stages_is_refused(monkeypatch, text):
     monkeypatch.setenv(STAGES, text)
-    with pytest.raises(ValueError, match=f"^{STAGES}={text} is no list of stages: give one such as 0 or 0,1"):
+    with pytest.raises(ValueError, match=f"^{STAGES}={text} is not a list of stages: give one such as 0 or 0,1"):
         checkpointed_stages_from_environment()
 
 

@@ -2,8 +2,8 @@
 
 A `DifficultyMeasurer` ranks the training cases, first by the size of their lesions and then by their losses; a
 `TrainingScheduler` turns ranks into weights that move from easy to hard; `CaseWeightedLoss` is nnU-Net's loss with
-these weights. Source: S3-Mamba, arXiv 2412.14546, eqs. 6 and 7, which define no algorithm; docs/s3-mamba.md says what
-is ours.
+these weights. Source: S3-Mamba, arXiv 2412.14546, eqs. 6 and 7. They do not define an algorithm; docs/s3-mamba.md lists
+the choices of this package.
 """
 
 from nnunetv2_mamba.training.curriculum.mixin import CurriculumMixin

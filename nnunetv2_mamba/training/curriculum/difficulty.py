@@ -37,7 +37,7 @@ class DifficultyMeasurer:
         self._epoch = np.zeros((2, len(self.cases)))
 
     def positions(self, cases: Sequence[str]) -> np.ndarray:
-        """Where cases stand in `cases`."""
+        """Indices of cases in `cases`."""
         return np.array([self._position[case] for case in cases])
 
     def by_size(self) -> np.ndarray:
@@ -53,10 +53,10 @@ class DifficultyMeasurer:
         return np.where(np.isnan(ranks), self.by_size(), ranks)
 
     def record(self, positions: np.ndarray, losses: np.ndarray) -> None:
-        """Note losses of samples; those that are not finite are left out.
+        """Record losses of samples; those that are not finite are left out.
 
         Args:
-            positions: where the samples' cases stand in `cases` (B,).
+            positions: index in `cases` of the case of each sample (B,).
             losses: of the samples (B,), NaN where one shows no lesion.
         """
         finite = np.isfinite(losses)
@@ -64,7 +64,7 @@ class DifficultyMeasurer:
         np.add.at(self._epoch[1], positions[finite], 1)
 
     def end_epoch(self, reduce: Reduce) -> np.ndarray:
-        """Move the averages by what the epoch has shown.
+        """Update the average losses with the losses of the epoch.
 
         Args:
             reduce: sums over processes.
@@ -83,17 +83,17 @@ class DifficultyMeasurer:
         return mean
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps, by case."""
+        """State for a checkpoint, by case."""
         return {
             case: {"size": float(size), "loss": float(loss), "visits": int(visits)}
             for case, size, loss, visits in zip(self.cases, self.sizes, self.losses, self.visits, strict=True)
         }
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """Take averages and visits from a checkpoint; sizes stay those just measured.
+        """Take averages and visits from a checkpoint; the sizes are not changed.
 
         Returns:
-            The cases that the checkpoint does not know; they start anew.
+            The cases that the checkpoint does not contain; they start without an average.
         """
         for case in state.keys() & self._position.keys():
             position = self._position[case]
@@ -103,13 +103,13 @@ class DifficultyMeasurer:
 
 
 def size_thirds(sizes: np.ndarray) -> np.ndarray:
-    """0, 1 or 2 for the third of smallest, medium and largest lesions that a case is in (N,), -1 for no lesions."""
+    """Third of the cases by lesion size (N,): 0 is the smallest, 2 the largest, -1 means that there are no lesions."""
     ranks = _fractional_rank(sizes)
     return np.where(np.isnan(ranks), -1, np.minimum(np.nan_to_num(ranks) * 3, 2).astype(int))
 
 
 def _fractional_rank(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0 to 1 of what is not NaN; equal values share a rank, and a single one is in the middle."""
+    """Ranks from 0 to 1 of the values that are not NaN; equal values share a rank, and a single value has 0.5."""
     ranks = np.full(len(values), np.nan)
     known = ~np.isnan(values)
     if count := int(known.sum()):

@@ -12,7 +12,7 @@ from nnunetv2_mamba.files import written_aside
 from nnunetv2_mamba.folders.segmentations import open_segmentation, segmentation_file
 
 CACHE = Path("lesion_sizes", "voxels_per_label.json")
-"""Below the preprocessed data: nnU-Net tolerates no other file among them, and deletes the folder with them."""
+"""In a folder below the preprocessed cases: nnU-Net allows no other file beside them, and deletes both together."""
 
 Classes = Sequence[int | Sequence[int]]
 """Foreground labels, or regions of several labels."""
@@ -22,7 +22,7 @@ Voxels = dict[int, int]
 
 
 class CurriculumError(RuntimeError):
-    """There is nothing to base a curriculum on; the message says why and what to do."""
+    """A curriculum of these training cases is not possible; the message says why and what to do."""
 
 
 class LabelCounts:
@@ -33,7 +33,7 @@ class LabelCounts:
         cases: their names.
 
     Raises:
-        CurriculumError: the segmentation of a case is not there.
+        CurriculumError: the segmentation of a case is missing.
     """
 
     def __init__(self, folder: Path, cases: Sequence[str]) -> None:
@@ -44,7 +44,7 @@ class LabelCounts:
             raise CurriculumError(str(error)) from error
 
     def known(self) -> dict[str, Voxels]:
-        """Voxels of each label in those cases that the cache knows as they are now."""
+        """Voxels of each label, for the cases whose file has not changed since it was measured for the cache."""
         cached = _read_cache(self.folder / CACHE)
         unchanged = [case for case, file in self.files.items() if cached.get(case, {}).get("stamp") == _stamp(file)]
         return {case: {int(label): count for label, count in cached[case]["voxels"].items()} for case in unchanged}
@@ -55,7 +55,7 @@ class LabelCounts:
             yield case, _count(self.files[case])
 
     def keep(self, voxels: Mapping[str, Voxels]) -> None:
-        """Write into the cache, beside what it holds of other cases.
+        """Write counts into the cache; the counts of other cases stay in it.
 
         Raises:
             OSError: the folder cannot be written to.
@@ -69,7 +69,7 @@ class LabelCounts:
 
 
 def lesion_size(voxels: Mapping[int, int], classes: Classes, ignore_label: int | None = None) -> float:
-    """Share of an image that its foreground covers; with several classes, that of the smallest one present.
+    """Share of an image that its foreground covers; with several classes, the share of the smallest class in it.
 
     Args:
         voxels: voxels of each label; negative ones, where nnU-Net cropped around the image, count as background.
@@ -86,14 +86,14 @@ def lesion_size(voxels: Mapping[int, int], classes: Classes, ignore_label: int |
 
 
 def _stamp(file: Path) -> list[int]:
-    """What changes when a file is written anew: its size in bytes, and the time of its last change in ns."""
+    """Size of a file in bytes and time of its last change in ns, which show whether the file was written again."""
     status = file.stat()
     return [status.st_size, status.st_mtime_ns]
 
 
 def _count(file: Path) -> Voxels:
     counts: Voxels = {}
-    # Slice by slice: bincount works on 64-bit copies.
+    # Slice by slice, because bincount works on 64-bit copies.
     for plane in np.asarray(open_segmentation(file)[0]):
         lowest = int(plane.min())
         for label, voxels in enumerate(np.bincount(plane.ravel().astype(np.int64) - lowest), lowest):
@@ -105,7 +105,7 @@ def _count(file: Path) -> Voxels:
 def _read_cache(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    # Not there, not readable, or damaged by a full disk: it only saves time, so it is made anew.
+    # The cache is missing, not readable, or damaged by a full disk. It only saves time, so it is made again.
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -15,12 +15,12 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 Weigh = Callable[[Tensor], Tensor]
-"""From the samples' own losses (B,), NaN where a sample shows no lesion, to their weights (B,)."""
+"""Function from the samples' own losses (B,), NaN where a sample shows no lesion, to their weights (B,)."""
 
 
 @dataclass
 class Observation:
-    """What `CaseWeightedLoss.observing` has seen.
+    """What `CaseWeightedLoss.observing` records.
 
     Attributes:
         losses: each sample's own loss (B,), NaN where it shows no lesion; None before the step.
@@ -29,13 +29,13 @@ class Observation:
     losses: Tensor | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SampleSums:
-    """Sums over the voxels of each sample, from which nnU-Net's loss follows.
+    """Sums over the voxels of each sample, from which nnU-Net's loss is computed.
 
     Attributes:
         cross_entropy: (B,).
-        count: what the cross-entropy is divided by (B,).
+        count: divisor of the cross-entropy (B,).
         intersection: of prediction and reference, per class (B, C).
         prediction: per class (B, C).
         reference: per class (B, C).
@@ -51,16 +51,16 @@ class SampleSums:
 class CaseWeightedLoss(nn.Module):
     """nnU-Net's own loss, and within `observing` the same loss with a weight for each sample.
 
-    With weights w_i, scaled to a mean of 1 over the batches of all processes: the cross-entropy is a weighted mean;
-    Dice is one too where the plan says batch_dice = False, else each sample's sums are multiplied by w_i before they
-    are added up. Equal weights give nnU-Net's loss.
+    The weights w_i are scaled to a mean of 1 over the batches of all processes. The cross-entropy is a weighted mean.
+    Dice is a weighted mean too if the plan says batch_dice = False; otherwise the sums of each sample are multiplied by
+    w_i before they are added up. Equal weights give nnU-Net's loss.
 
     Args:
         stock: what nnU-Net's `_build_loss` returns: Dice with (binary) cross-entropy, with or without deep supervision.
         ddp: whether the batch is spread over processes.
 
     Raises:
-        TypeError: the loss is another one.
+        TypeError: `stock` is another loss.
     """
 
     def __init__(self, stock: nn.Module, ddp: bool = False) -> None:
@@ -76,10 +76,10 @@ class CaseWeightedLoss(nn.Module):
 
     @contextmanager
     def observing(self, weigh: Weigh | None) -> Iterator[Observation]:
-        """While this lasts, note the samples' own losses in the yielded observation, and weight them.
+        """Context in which the samples' own losses are recorded in the yielded observation, and weighted.
 
         Args:
-            weigh: gives the weights; without it the loss is the stock one, bit for bit.
+            weigh: gives the weights; with None the loss is the stock loss, bit for bit.
         """
         self._weigh, self._observation = weigh, Observation()
         try:
@@ -113,7 +113,7 @@ class CaseWeightedLoss(nn.Module):
 
     def _weighted(self, sums: SampleSums, weights: Tensor) -> Tensor:
         dice = _bare(self.compound.dc)
-        # DDP averages the gradients of the processes: times their number, it is the gradient of the whole batch.
+        # DDP averages the gradients of the processes; this factor makes the average the gradient of the whole batch.
         processes = distributed.get_world_size() if self.ddp else 1
         normaliser = self._over_processes((weights * sums.count).sum()).clamp_min(1e-8)
         cross_entropy = processes * (weights * sums.cross_entropy).sum() / normaliser
@@ -123,23 +123,24 @@ class CaseWeightedLoss(nn.Module):
             if self.ddp:
                 totals = [AllGatherGrad.apply(total).sum(0) for total in totals]
             intersection, prediction, reference = totals
-            similarity = _dice(intersection, prediction, reference, dice.smooth).mean()
+            similarity = _dice(intersection, prediction, reference, smooth=dice.smooth).mean()
         else:
-            per_sample = _dice(sums.intersection, sums.prediction, sums.reference, dice.smooth).mean(1)
+            per_sample = _dice(sums.intersection, sums.prediction, sums.reference, smooth=dice.smooth).mean(1)
             similarity = processes * (weights * per_sample).sum() / self._over_processes(weights.sum())
         return self.compound.weight_ce * cross_entropy - self.compound.weight_dice * similarity
 
     @torch.no_grad()
     def _own_losses(self, sums: SampleSums) -> Tensor:
         """Loss of each sample alone, with Dice over the classes that it shows; NaN where it shows none."""
-        dice = _dice(sums.intersection, sums.prediction, sums.reference, _bare(self.compound.dc).smooth)
+        smooth = _bare(self.compound.dc).smooth
+        dice = _dice(sums.intersection, sums.prediction, sums.reference, smooth=smooth)
         shown = sums.reference > 0
         similarity = torch.where(shown, dice, 0).sum(1) / shown.sum(1)
         cross_entropy = sums.cross_entropy / sums.count.clamp_min(1e-8)
         return self.compound.weight_ce * cross_entropy - self.compound.weight_dice * similarity
 
     def _over_processes(self, value: Tensor) -> Tensor:
-        """Sum of a number that has no gradient."""
+        """Sum of a value over all processes, without a gradient."""
         value = value.detach().clone()
         if self.ddp:
             distributed.all_reduce(value)
@@ -158,7 +159,8 @@ class CaseWeightedLoss(nn.Module):
             entropy, counted = entropy * mask[:, 0], counted * mask[:, 0]
         one_hot = torch.zeros(logits.shape, device=logits.device).scatter_(1, labels, 1)
         first = 0 if dice.do_bg else 1
-        return _sums(entropy, counted, dice.apply_nonlin(logits)[:, first:], one_hot[:, first:], mask)
+        predicted = dice.apply_nonlin(logits)[:, first:]
+        return _sums(entropy, counted, predicted=predicted, reference=one_hot[:, first:], mask=mask)
 
     def _region_sums(self, logits: Tensor, target: Tensor) -> SampleSums:
         mask = None
@@ -166,13 +168,13 @@ class CaseWeightedLoss(nn.Module):
             mask, target = ~target[:, -1:].bool(), target[:, :-1]
         target = target.float()
         entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        # nnU-Net's mean is over voxels and regions, but only over voxels where there is an ignore label.
+        # nnU-Net divides by the number of voxels and regions, but with an ignore label by the number of voxels only.
         counted = torch.ones_like(entropy) if mask is None else mask.to(entropy.dtype)
         if mask is not None:
             entropy = entropy * mask
         first = 0 if _bare(self.compound.dc).do_bg else 1
-        probabilities = _bare(self.compound.dc).apply_nonlin(logits)[:, first:]
-        return _sums(entropy, counted, probabilities, target[:, first:], mask)
+        predicted = _bare(self.compound.dc).apply_nonlin(logits)[:, first:]
+        return _sums(entropy, counted, predicted=predicted, reference=target[:, first:], mask=mask)
 
     @staticmethod
     def _require_known(compound: nn.Module) -> None:
@@ -185,27 +187,27 @@ class CaseWeightedLoss(nn.Module):
         if not (known_dice and (with_classes or with_regions)):
             raise TypeError(
                 f"the curriculum cannot weight the loss {type(compound).__name__} of {type(ce).__name__} and "
-                f"{type(dice).__name__}: it knows nnU-Net's Dice with cross-entropy or binary cross-entropy."
+                f"{type(dice).__name__}: it can weight nnU-Net's Dice with cross-entropy or binary cross-entropy."
             )
 
 
 def _bare(module: Any) -> Any:
-    """What torch.compile has wrapped."""
+    """The module inside the wrapper of torch.compile."""
     return getattr(module, "_orig_mod", module)
 
 
-def _sums(entropy: Tensor, counted: Tensor, predicted: Tensor, reference: Tensor, mask: Tensor | None) -> SampleSums:
+def _sums(entropy: Tensor, counted: Tensor, *, predicted: Tensor, reference: Tensor, mask: Tensor | None) -> SampleSums:
     if mask is not None:
         predicted, reference = predicted * mask, reference * mask
     axes = tuple(range(2, predicted.ndim))
     return SampleSums(
-        entropy.flatten(1).sum(1, dtype=torch.float32),
-        counted.flatten(1).sum(1, dtype=torch.float32),
-        (predicted * reference).sum(axes, dtype=torch.float32),
-        predicted.sum(axes, dtype=torch.float32),
-        reference.sum(axes, dtype=torch.float32),
+        cross_entropy=entropy.flatten(1).sum(1, dtype=torch.float32),
+        count=counted.flatten(1).sum(1, dtype=torch.float32),
+        intersection=(predicted * reference).sum(axes, dtype=torch.float32),
+        prediction=predicted.sum(axes, dtype=torch.float32),
+        reference=reference.sum(axes, dtype=torch.float32),
     )
 
 
-def _dice(intersection: Tensor, prediction: Tensor, reference: Tensor, smooth: float) -> Tensor:
+def _dice(intersection: Tensor, prediction: Tensor, reference: Tensor, *, smooth: float) -> Tensor:
     return (2 * intersection + smooth) / (reference + prediction + smooth).clamp_min(1e-8)

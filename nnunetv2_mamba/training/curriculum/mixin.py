@@ -21,15 +21,15 @@ CHECKPOINT_KEY = "curriculum"
 
 
 class CurriculumMixin(SafeCheckpointMixin):
-    """Weights training cases from easy to hard; goes in front of a trainer: ``class T(CurriculumMixin, SomeTrainer)``.
+    """Weights training cases from easy to hard: ``class T(CurriculumMixin, SomeTrainer)``.
 
-    It needs a loss of nnU-Net's kind, Dice with (binary) cross-entropy, and nothing of the network. Its state, the
-    average loss of each case, is in the checkpoint. Validation uses the stock loss.
+    It works with every network, and with nnU-Net's own losses: Dice with (binary) cross-entropy. Its state, the average
+    loss of each case, is in the checkpoint. Validation uses the stock loss.
 
     Attributes:
         curriculum: its constants; a subclass or an instance may replace them.
         measurer: difficulty of the training cases, once the training has started.
-        case_weights: v of each of its cases in the current epoch (N,).
+        case_weights: weight v of each case of the measurer in the current epoch (N,).
     """
 
     curriculum: ClassVar[Curriculum] = Curriculum()
@@ -49,15 +49,17 @@ class CurriculumMixin(SafeCheckpointMixin):
         self._observed: list[tuple[np.ndarray, Tensor]] = []
         saved = getattr(self, "_saved_curriculum", None)
         if saved is not None and (unknown := self.measurer.load_state_dict(saved)):
-            self.print_to_log_file(f"curriculum: the checkpoint knows nothing of {', '.join(unknown)}; they start anew")
+            self.print_to_log_file(
+                f"curriculum: the checkpoint has no losses of {', '.join(unknown)}; they start without any"
+            )
         super().on_train_start()
 
     def get_tr_and_val_datasets(self) -> tuple[nnUNetBaseDataset, nnUNetBaseDataset]:
-        """Those that the lesions were measured in, without a second look at the split."""
+        """The datasets in which the lesions were measured; the split is not made a second time."""
         return getattr(self, "_datasets", None) or super().get_tr_and_val_datasets()
 
     def on_train_epoch_start(self) -> None:
-        """Settle the weights of the epoch."""
+        """Compute the weights of the epoch."""
         super().on_train_epoch_start()
         self.case_weights = self._scheduler.weights(self._difficulty(), self._progress)
 
@@ -66,7 +68,7 @@ class CurriculumMixin(SafeCheckpointMixin):
         cases = self.measurer.positions(batch["keys"])
         with self.loss.observing(self._weigh(cases)) as observation:
             result = super().train_step(batch)
-        # Fetched at the end of the epoch, so that the device is not waited for in each step.
+        # Copied to the CPU at the end of the epoch, so that no step has to wait for the device.
         self._observed.append((cases, observation.losses))
         return result
 
@@ -78,7 +80,10 @@ class CurriculumMixin(SafeCheckpointMixin):
         self._observed.clear()
         losses = self.measurer.end_epoch(self._over_processes)
         pacing = self._scheduler.pacing(self._progress)
-        self.print_to_log_file(progress.log_epoch(self, pacing, self.case_weights, losses, self.measurer.sizes))
+        line = progress.log_epoch(
+            self, pacing=pacing, weights=self.case_weights, losses=losses, sizes=self.measurer.sizes
+        )
+        self.print_to_log_file(line)
 
     def on_epoch_end(self) -> None:
         """Draw ``curriculum.png`` beside nnU-Net's ``progress.png``."""
@@ -107,7 +112,7 @@ class CurriculumMixin(SafeCheckpointMixin):
         return self.measurer.by_size() if self._scheduler.holds(self._progress) else self.measurer.by_loss()
 
     def _weigh(self, cases: np.ndarray) -> Weigh | None:
-        """How the samples of a step are weighted; None where the loss is to stay nnU-Net's."""
+        """Weights of the samples of a step; None for nnU-Net's own loss."""
         if self.curriculum.strength == 0:
             return None
         if self.curriculum.ranking == "training set":
@@ -116,9 +121,9 @@ class CurriculumMixin(SafeCheckpointMixin):
         return lambda losses: self._weights_in_batch(cases, losses)
 
     def _weights_in_batch(self, cases: np.ndarray, losses: Tensor) -> Tensor:
-        """Weights of the samples of a step, ranked among each other, over all processes.
+        """Weights of the samples of a step, which are ranked among each other, over all processes.
 
-        A sample that shows no lesion has no place among the others and keeps its case's weight.
+        A sample that shows no lesion is not ranked and keeps the weight of its case.
         """
         sizes = self.measurer.sizes[cases]
         difficulty = -sizes if self._scheduler.holds(self._progress) else losses.cpu().double().numpy()
@@ -147,8 +152,8 @@ class CurriculumMixin(SafeCheckpointMixin):
         return sizes
 
     def _voxels(self, source: LabelCounts) -> dict[str, Voxels]:
-        """Voxels of each label by case, of which each process reads its share."""
-        # One process decides, because others may already be writing when the last one looks.
+        """Voxels of each label by case; each process reads a share of the cases."""
+        # All processes use what the first one has read, because the cache may change before the last one reads it.
         voxels = _gathered(source.known(), self.is_ddp)[0][0]
         missing = sorted(source.files.keys() - voxels.keys())
         share = missing[self.local_rank :: distributed.get_world_size()] if self.is_ddp else missing
@@ -160,7 +165,7 @@ class CurriculumMixin(SafeCheckpointMixin):
             self._keep(source, measured)
         parts, _ = _gathered(measured, self.is_ddp)
         everything = {case: counts for part in parts for case, counts in part.items()}
-        # Several processes may have written over each other.
+        # Processes may have overwritten the entries of each other.
         if len(parts) > 1 and self.local_rank == 0:
             self._keep(source, everything)
         return voxels | everything
@@ -171,11 +176,13 @@ class CurriculumMixin(SafeCheckpointMixin):
         try:
             source.keep(voxels)
         except OSError as error:
-            self.print_to_log_file(f"curriculum: lesions are measured again next time ({error})")
+            self.print_to_log_file(
+                f"curriculum: the cache was not written, so lesions are measured again next time ({error})"
+            )
 
 
 def _gathered(value: Any, ddp: bool) -> tuple[list[Any], int]:
-    """What each process has of a value, and the number of this process."""
+    """The value in each process, and the rank of this process."""
     if not ddp:
         return [value], 0
     parts: list[Any] = [None] * distributed.get_world_size()

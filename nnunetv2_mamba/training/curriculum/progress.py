@@ -1,4 +1,4 @@
-"""What the curriculum says of itself each epoch, through nnU-Net's logger, and the figure of it."""
+"""Logs the curriculum of each epoch through nnU-Net's logger, and draws it."""
 
 from math import nan
 from pathlib import Path
@@ -20,25 +20,27 @@ WEIGHTS = {
     f"curriculum_weight_{name}": share
     for name, share in (("min", 0.0), ("lower_quartile", 0.25), ("median", 0.5), ("upper_quartile", 0.75), ("max", 1.0))
 }
-"""Curves of the weights' distribution, with the quantile that each is."""
+"""Curves of the distribution of the weights, and the quantile of each."""
 
 THIRDS = ("small", "medium", "large")
 LOSSES = tuple(f"curriculum_loss_{name}_lesions" for name in THIRDS)
 CURVES = (PACING, SAMPLE_SIZE, *WEIGHTS, *LOSSES)
 
 
-def log_epoch(trainer: nnUNetTrainer, pacing: float, weights: np.ndarray, losses: np.ndarray, sizes: np.ndarray) -> str:
+def log_epoch(
+    trainer: nnUNetTrainer, *, pacing: float, weights: np.ndarray, losses: np.ndarray, sizes: np.ndarray
+) -> str:
     """Log the current epoch.
 
     Args:
-        trainer: whose logger gets it.
+        trainer: owner of the logger.
         pacing: tau.
         weights: v of each case (N,).
         losses: mean loss of each case in this epoch (N,), NaN for those not visited.
         sizes: of the lesions (N,), NaN for cases without any.
 
     Returns:
-        A line for people.
+        A line for the log file.
     """
     thirds = size_thirds(sizes)
     by_third = [_mean(losses[thirds == third]) for third in range(len(THIRDS))]
@@ -58,11 +60,11 @@ def plot(logger: MetaLogger, path: Path, n_cases: int) -> None:
     """Draw all epochs so far into a PNG file.
 
     Args:
-        logger: the trainer's.
+        logger: logger of the trainer.
         path: of the file.
         n_cases: training cases, the largest possible effective sample size.
     """
-    # nnU-Net's own plot leaves its huge fonts behind.
+    # nnU-Net's own plot does not reset its large fonts.
     with style.context("default"), written_aside(path) as aside:
         _figure(logger, n_cases).savefig(aside, format="png", dpi=100)
 

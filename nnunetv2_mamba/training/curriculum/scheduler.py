@@ -12,13 +12,13 @@ Ranking = Literal["training set", "mini-batch"]
 
 @dataclass(frozen=True)
 class Curriculum:
-    """Constants of the regularised curriculum. The paper gives none of them; all defaults are ours.
+    """Constants of the regularised curriculum. The paper gives no values; the defaults are choices of this package.
 
     Attributes:
         strength: lambda of eq. 7 in [0, 1]: 0 trains as nnU-Net does, 1 drops the regularisation towards equal weights.
         max_rank: ranks are mapped onto [1, max_rank] before 1 / rank is taken. Plain ranks of 1,900 cases would leave
             an effective sample size of 40.
-        hold: part of the training, in [0, ramp_end], in which easy cases come first and ease means large lesions.
+        hold: part of the training, in [0, ramp_end], in which easy cases come first and easy means large lesions.
         ramp_end: part of the training, in [hold, 1], after which hard cases come first.
         loss_decay: decay, per visit, of the average of a case's losses.
         ranking: whether a case is ranked among all training cases or only among those of its mini-batch.
@@ -62,7 +62,7 @@ class TrainingScheduler:
         self.curriculum = curriculum
 
     def holds(self, progress: float) -> bool:
-        """Whether the training is still in its first part, where lesion sizes and not losses tell what is easy."""
+        """Whether the training is still in its first part, in which lesion sizes and not losses define difficulty."""
         return progress < self.curriculum.hold
 
     def pacing(self, progress: float) -> float:

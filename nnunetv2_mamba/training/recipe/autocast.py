@@ -1,4 +1,4 @@
-"""Which dtype autocast computes in: nnU-Net asks for autocast without naming one, and we do not edit its steps."""
+"""The dtype of autocast, set from outside because nnU-Net's training steps enter autocast without naming a dtype."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ from nnunetv2_mamba.training.settings import AUTOCAST_VARIABLE, autocast_from_en
 
 
 def autocast_dtype(device: torch.device, axes: int) -> torch.dtype | None:
-    """What the environment asks for; None leaves it to nnU-Net: float16 on CUDA, no autocast elsewhere.
+    """The dtype that the environment names; None leaves it to nnU-Net: float16 on CUDA, no autocast elsewhere.
 
     Args:
-        device: the trainer's.
-        axes: of the patches, 2 or 3.
+        device: device of the trainer.
+        axes: number of axes of the patches, 2 or 3.
 
     Raises:
-        ValueError: the environment names no dtype that autocast knows, or one that the device cannot compute in.
+        ValueError: the environment names an unknown dtype, or one that the device does not support.
     """
     name = autocast_from_environment()
     if name is None:
@@ -30,20 +30,22 @@ def autocast_dtype(device: torch.device, axes: int) -> torch.dtype | None:
     if device.type == "cpu" and name == "bfloat16" and axes == 3:
         # oneDNN leaves parts of a kernel's gradient unwritten where an axis has two positions; seen in PyTorch 2.15.
         raise ValueError(
-            f"{AUTOCAST_VARIABLE}={name}: PyTorch's gradients of 3-D convolutions in it are wrong on the CPU: unset it."
+            f"{AUTOCAST_VARIABLE}={name}: PyTorch's gradients of 3-D convolutions in {name} are wrong on the CPU: "
+            "unset it."
         )
     return getattr(torch, name)
 
 
 @contextmanager
 def autocast_in(dtype: torch.dtype | None, device: torch.device) -> Iterator[None]:
-    """Have nnU-Net compute in a dtype.
+    """Make nnU-Net compute in a dtype.
 
-    On CUDA nnU-Net enters autocast by itself and gets the default dtype, which changes here; on the CPU it does not.
+    On CUDA nnU-Net enters autocast itself, so only autocast's default dtype is changed. On the CPU nnU-Net does not use
+    autocast, so it is entered here.
 
     Args:
         dtype: of matrix products and convolutions; None changes nothing.
-        device: the trainer's.
+        device: device of the trainer.
     """
     if dtype is None:
         yield
@@ -60,9 +62,9 @@ def autocast_in(dtype: torch.dtype | None, device: torch.device) -> Iterator[Non
 
 
 def loss_in_float32(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Forward pre-hook of a loss that widens its first argument, the logits.
+    """Forward pre-hook of a loss that converts its first argument, the logits, to float32.
 
-    Autocast widens them itself for softmax, logarithms and sums on CUDA, but not on the CPU.
+    On CUDA, autocast itself converts them for softmax, logarithms and sums. On the CPU it does not.
     """
     logits, *others = arguments
     wide = [one.float() for one in logits] if isinstance(logits, list | tuple) else logits.float()

@@ -11,8 +11,9 @@ def parameter_groups(network: nn.Module, weight_decay: float, decay_everything: 
     Args:
         network: compiled or not.
         weight_decay: decoupled decay of the weights.
-        decay_everything: one group, as VM-UNet's code trains. Otherwise a second group has no decay: norms, biases and
-            other vectors, and the parameters that a block names in its attribute ``no_weight_decay``.
+        decay_everything: whether all parameters are in one group with decay, as in VM-UNet's code. Otherwise a second
+            group has no decay: norms, biases and other vectors, and the parameters that a block names in its attribute
+            ``no_weight_decay``.
     """
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if decay_everything:

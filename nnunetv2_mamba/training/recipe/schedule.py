@@ -6,11 +6,11 @@ from torch.optim import Optimizer
 
 
 def learning_rate_factor(epoch: int, num_epochs: int, warmup_epochs: int) -> float:
-    """What the initial learning rate is multiplied with in an epoch.
+    """Factor of the initial learning rate in an epoch.
 
     After the warm-up it is half a cosine from 1 towards 0, which it would reach one epoch after the last (Loshchilov
-    and Hutter 2017, eq. 5, without restarts). VM-UNet's code, with T_max = 50 in 300 epochs, comes back up to its
-    maximum instead; that is not reproduced.
+    and Hutter 2017, eq. 5, without restarts). In VM-UNet's code, with T_max = 50 in 300 epochs, the rate rises to its
+    maximum again; that is not reproduced.
 
     Args:
         epoch: the epoch about to start, from 0.
@@ -23,7 +23,7 @@ def learning_rate_factor(epoch: int, num_epochs: int, warmup_epochs: int) -> flo
 
 
 class WarmupCosineSchedule:
-    """Sets the learning rate of an optimizer from the number of the epoch alone, so that resuming needs no state.
+    """Sets the learning rate of an optimizer from the number of the epoch only, so that resuming needs no state.
 
     Args:
         optimizer: all its parameter groups get the same rate.
@@ -32,7 +32,7 @@ class WarmupCosineSchedule:
         max_warmup_epochs: longest warm-up; it never takes more than a tenth of the training.
     """
 
-    def __init__(self, optimizer: Optimizer, initial_lr: float, num_epochs: int, max_warmup_epochs: int) -> None:
+    def __init__(self, optimizer: Optimizer, *, initial_lr: float, num_epochs: int, max_warmup_epochs: int) -> None:
         self.optimizer = optimizer
         self.initial_lr = initial_lr
         self.num_epochs = num_epochs

@@ -1,1 +1,1 @@
-"""What a training leaves beside nnU-Net's own results."""
+"""What a training records in addition to nnU-Net's own results."""

@@ -1,4 +1,4 @@
-"""What a training cost, beside its results: size of the network, time of an epoch, peak memory of the GPU."""
+"""The cost of a training: size of the network, time of an epoch, peak memory of the GPU."""
 
 import dataclasses
 import json
@@ -20,28 +20,28 @@ from nnunetv2_mamba.training.records.epoch_log import log_epoch_value
 from nnunetv2_mamba.training.safety.checkpoint_file import bare_network
 
 PEAK_MEMORY = "peak_memory_bytes"
-"""Curve in nnU-Net's logger: most that torch had allocated at once on the GPU in the training steps of an epoch."""
+"""Curve in nnU-Net's logger: peak memory that torch allocated on the GPU in the training steps of an epoch."""
 
 BATCH_NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What ``cost.json`` in the folder of a fold says.
+    """Content of ``cost.json`` in the folder of a fold.
 
     Attributes:
         trainer: name of its class.
-        network: dotted name of its class; None where only a checkpoint is left, which does not say.
-        parameters: of the network.
-        epochs: how many were trained, those before a resumption included.
-        iterations_per_epoch: training steps; None where nothing says.
+        network: dotted name of its class; None if it is only known from a checkpoint, which does not contain the name.
+        parameters: number of parameters of the network.
+        epochs: number of trained epochs, including those before a resumption.
+        iterations_per_epoch: training steps; None where unknown.
         batch_size: samples in a step, over all GPUs.
         patch_size: of a sample in voxels.
-        epoch_seconds: median wall-clock time of an epoch with its validation patches. Where there are several, the
-            first is left out, which compiles and warms up.
-        peak_memory_bytes: most that torch had allocated at once in training steps, on one GPU; None without a GPU of
-            NVIDIA's kind, and where it was not logged.
-        processes: GPUs that trained together.
+        epoch_seconds: median wall-clock time of an epoch with its validation patches. The first of several epochs is
+            left out, because it includes compilation and warm-up.
+        peak_memory_bytes: peak memory that torch allocated in training steps, on one GPU; None without a CUDA GPU, and
+            where it was not logged.
+        processes: number of processes, one for each GPU; None where unknown.
         device: ``cpu``, or ``cuda: NAME``.
         torch: its version.
     """
@@ -66,7 +66,7 @@ class Cost:
 
     @classmethod
     def of_trainer(cls, trainer: nnUNetTrainer) -> "Cost":
-        """What the training cost that a trainer has just ended."""
+        """Cost of the training that a trainer has just ended."""
         network = bare_network(trainer.network)
         curves = trainer.logger.local_logger.my_fantastic_logging
         return cls(
@@ -86,20 +86,20 @@ class Cost:
 
     @classmethod
     def of_fold(cls, fold_folder: Path, network: str | None = None) -> "Cost | None":
-        """What can be told from what nnU-Net leaves of a training, whichever trainer it was.
+        """Cost as far as it can be read from nnU-Net's own files, for any trainer.
 
-        Parameters are the tensors of the checkpoint, each once and without BatchNorm's statistics; a network with other
-        buffers counts a little more than it has.
+        Parameters are counted from the tensors of the checkpoint, each once and without BatchNorm's statistics. Other
+        buffers are counted too, so that the number can be a little too large.
 
         Args:
             fold_folder: ``fold_X`` of a trained model.
-            network: dotted name of its class, where that is known.
+            network: dotted name of its class, if known.
 
         Returns:
-            None where there is no ``checkpoint_final.pth``.
+            None if there is no ``checkpoint_final.pth``.
         """
         try:
-            # Memory-mapped: none of the weights is read.
+            # Memory-mapped, so that the weights are not read.
             checkpoint = torch.load(
                 fold_folder / "checkpoint_final.pth", map_location="cpu", mmap=True, weights_only=False
             )
@@ -127,22 +127,22 @@ class Cost:
 
 
 class CostMixin(nnUNetTrainer):
-    """Has a trainer log its memory and write `Cost`: ``class T(CostMixin, SomeTrainer)``."""
+    """Lets a trainer log its peak memory and write `Cost`: ``class T(CostMixin, SomeTrainer)``."""
 
     local_rank: int
     output_folder: str
 
     def on_train_epoch_start(self) -> None:
-        """Start an epoch's account of memory."""
+        """Reset the peak memory."""
         super().on_train_epoch_start()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
-        """Log it."""
+        """Log the peak memory of the epoch."""
         super().on_train_epoch_end(train_outputs)
         peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else nan
-        # Also where there is nothing to say: nnU-Net draws no further than the shortest curve.
+        # Logged without a GPU too, because nnU-Net draws all curves only up to the end of the shortest one.
         log_epoch_value(self, PEAK_MEMORY, peak)
 
     def on_train_end(self) -> None:
@@ -152,17 +152,17 @@ class CostMixin(nnUNetTrainer):
             self._write_cost(lambda: Cost.of_trainer(self))
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Stock validation; also writes ``cost.json`` where an older training lacks it."""
+        """Stock validation; also writes ``cost.json`` if an older training has none."""
         super().perform_actual_validation(save_probabilities)
         folder = Path(self.output_folder)
         if self.local_rank == 0 and not (folder / COST_FILE).exists():
             self._write_cost(lambda: Cost.of_fold(folder, _dotted_name(bare_network(self.network))))
 
-    def _write_cost(self, account: Callable[[], Cost | None]) -> None:
+    def _write_cost(self, cost_of: Callable[[], Cost | None]) -> None:
         try:
-            if (cost := account()) is not None:
+            if (cost := cost_of()) is not None:
                 cost.write(Path(self.output_folder))
-        # Whatever is wrong with the account, the training is done and must not end as if it had failed.
+        # The training is complete: an error here must not make it end as failed.
         except Exception:
             self.print_to_log_file(
                 f"{traceback.format_exc()}\n{COST_FILE} was not written for the reason above; the training is complete"

@@ -1,4 +1,4 @@
-"""Further curves in nnU-Net's logger, which knows only its own."""
+"""Additional curves in nnU-Net's logger."""
 
 from math import nan
 
@@ -9,11 +9,11 @@ def log_epoch_value(trainer: nnUNetTrainer, key: str, value: float, before: floa
     """Log a value of the current epoch, once per epoch and curve.
 
     Args:
-        trainer: whose logger gets it.
+        trainer: owner of the logger.
         key: name of the curve.
         value: a number.
-        before: stands for the epochs before the first one logged, of a checkpoint that lacks the curve: nnU-Net wants
-            as many values of every curve as there were epochs.
+        before: value for earlier epochs, if training goes on from a checkpoint without this curve. nnU-Net needs one
+            value per epoch in every curve.
     """
     curve = trainer.logger.local_logger.my_fantastic_logging.setdefault(key, [])
     curve.extend([before] * (trainer.current_epoch - len(curve)))
@@ -21,6 +21,6 @@ def log_epoch_value(trainer: nnUNetTrainer, key: str, value: float, before: floa
 
 
 def forget_current_epoch(trainer: nnUNetTrainer) -> None:
-    """Remove what the unfinished epoch has logged, before a checkpoint from which it is to be done again."""
+    """Remove what the unfinished epoch has logged, before a checkpoint that repeats this epoch is written."""
     for curve in trainer.logger.local_logger.my_fantastic_logging.values():
         del curve[trainer.current_epoch :]

@@ -18,10 +18,10 @@ REPORT_FILES = ("lesion_summary.json", "lesions.csv")
 
 
 class LesionReportMixin(nnUNetTrainer):
-    """Which lesions of the validation cases were found: ``class MyTrainer(LesionReportMixin, nnUNetTrainer)``.
+    """Reports the lesions that validation found: ``class MyTrainer(LesionReportMixin, nnUNetTrainer)``.
 
-    After nnU-Net's validation, ``lesion_summary.json`` and ``lesions.csv`` lie beside its ``summary.json``, which stays
-    as it is. Whatever fails here fails alone: it is reported in the log, and the training ends as it would have.
+    After nnU-Net's validation, it writes ``lesion_summary.json`` and ``lesions.csv`` beside ``summary.json``, which is
+    not changed. An error in the report is logged and does not change how the training ends.
 
     Attributes:
         lesion_protocol: rules of the evaluation, or the name of a preset or of a JSON file with rules.
@@ -40,17 +40,17 @@ class LesionReportMixin(nnUNetTrainer):
 
     def _report_lesions(self, folder: Path) -> None:
         try:
-            # Imported here and not above, so that a broken installation of their libraries costs the report alone.
+            # Imported here, so that a broken installation of the libraries prevents only the report.
             from nnunetv2_mamba.evaluation.text import lines_of
 
-            # Those of an earlier validation would pass for this one's if the process were killed.
+            # If the process is killed, old files must not look like the report of this validation.
             _remove_report(folder)
             self.print_to_log_file("Comparing lesions with the reference, case by case")
             evaluation = self._evaluate_lesions(folder)
             evaluation.write(folder)
             for line in (*lines_of(evaluation.summary), f"{' and '.join(REPORT_FILES)} are in {folder}"):
                 self.print_to_log_file(line)
-        # Days of training have ended well: nothing in here is worth an exit code that says otherwise.
+        # The training is complete: an error here must not make it end as failed.
         except Exception:
             with suppress(OSError):
                 _remove_report(folder)
@@ -85,12 +85,14 @@ class LesionReportMixin(nnUNetTrainer):
 
         ending = self.dataset_json["file_ending"]
         fold = self.fold if isinstance(self.fold, int) else None
-        # Under DDP nnU-Net has each rank predict its share; this is the whole.
-        return [CaseFiles.within(case, references, folder, ending, fold) for case in sorted(self.do_split()[1])]
+        # Under DDP each rank predicts a share of the cases; the report needs all of them.
+        return [
+            CaseFiles.within(case, references, folder, ending=ending, fold=fold) for case in sorted(self.do_split()[1])
+        ]
 
 
 def _images_of(dataset: str) -> str | None:
-    # Training needs no raw data: neither the variable nor the folder has to be there.
+    # Training needs no raw data, so the variable or the folder may be missing.
     raw = os.environ.get("nnUNet_raw")
     images = Path(raw, dataset, "imagesTr") if raw else None
     return str(images) if images is not None and images.is_dir() else None

@@ -1,4 +1,4 @@
-"""Before a training: how many of its lesions are smaller than one token of the network."""
+"""Before a training: the number of its lesions that are smaller than one token of the network."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ from nnunetv2_mamba.evaluation.targets import Target, targets_of
 from nnunetv2_mamba.folders.segmentations import open_segmentation, segmentation_file
 
 NOTABLE_SHARE = 0.05
-"""Share of the lesions of a target from which a training says that they are smaller than a token."""
+"""If at least this share of the lesions of a target is smaller than a token, the training logs a warning."""
 
 MAX_CASES = 50
 MAX_VOXELS = 500_000_000
-"""What is looked at, so that a training starts within seconds; `inspect` looks at everything."""
+"""Limits of the count, so that a training starts within seconds; the command ``inspect`` has no limits."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class LesionsBelowToken:
 
     Attributes:
         target: its name in dataset.json.
-        smaller: how many lesions have fewer voxels than a token.
-        lesions: how many there are.
+        smaller: number of lesions with fewer voxels than a token.
+        lesions: number of lesions.
     """
 
     target: str
@@ -41,7 +41,7 @@ class LesionsBelowToken:
 
 
 def warn_of_lesions_below_token(
-    folder: Path, cases: Sequence[str], dataset: Mapping[str, Any], token: Sequence[int], network: str
+    folder: Path, cases: Sequence[str], *, dataset: Mapping[str, Any], token: Sequence[int], network: str
 ) -> str | None:
     """One sentence for the log of a training, with the share and a remedy.
 
@@ -49,11 +49,11 @@ def warn_of_lesions_below_token(
         folder: of the preprocessed cases.
         cases: names of the training cases.
         dataset: content of dataset.json.
-        token: voxels that the first layer of the network joins, one number an axis; two where it sees slices.
+        token: voxels that the first layer of the network joins, one number per axis; two if it sees slices.
         network: its name.
 
     Returns:
-        None where hardly a lesion is smaller than a token.
+        None if no target reaches `NOTABLE_SHARE`.
 
     Raises:
         OSError: a segmentation cannot be read.
@@ -61,7 +61,7 @@ def warn_of_lesions_below_token(
     """
     if math.prod(token) == 1:
         return None
-    found, looked_at = count_lesions_below_token(folder, cases, targets_of(dataset), token)
+    found, looked_at = count_lesions_below_token(folder, cases, targets=targets_of(dataset), token=token)
     notable = [target for target in found if target.share >= NOTABLE_SHARE]
     if not notable:
         return None
@@ -75,18 +75,18 @@ def warn_of_lesions_below_token(
 
 
 def count_lesions_below_token(
-    folder: Path, cases: Sequence[str], targets: Sequence[Target], token: Sequence[int]
+    folder: Path, cases: Sequence[str], *, targets: Sequence[Target], token: Sequence[int]
 ) -> tuple[list[LesionsBelowToken], int]:
-    """Count lesions in training cases that are spread evenly over all of them.
+    """Count lesions in a sample of the training cases, which is spread evenly over all of them.
 
     Args:
         folder: of the preprocessed cases.
         cases: names of the training cases.
         targets: labels or regions.
-        token: voxels that the first layer joins, one number an axis; two where the network sees slices.
+        token: voxels that the first layer joins, one number per axis; two if the network sees slices.
 
     Returns:
-        Counts of each target, and the number of cases that were looked at.
+        Counts of each target, and the number of cases in the sample.
 
     Raises:
         OSError: a segmentation cannot be read.
@@ -110,6 +110,6 @@ def count_lesions_below_token(
 
 
 def _evenly_spread(cases: Sequence[str]) -> list[str]:
-    """At most `MAX_CASES` of them, in an order in which also the first few are spread over all."""
+    """At most `MAX_CASES` cases, in an order in which the first few are spread over all cases too."""
     chosen = [cases[index] for index in np.linspace(0, len(cases) - 1, min(len(cases), MAX_CASES)).astype(int)]
     return [case for start in range(8) for case in chosen[start::8]]

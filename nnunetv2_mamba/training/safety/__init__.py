@@ -1,1 +1,1 @@
-"""Nothing trained is lost: checkpoints, steps that are not finite, memory, and one training a folder."""
+"""Protects a training: checkpoints, steps that are not finite, memory, and only one training per folder."""

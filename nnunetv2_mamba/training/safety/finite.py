@@ -1,4 +1,4 @@
-"""Refuses a batch with NaN or infinite values by the names of its cases, before it ruins the weights."""
+"""Refuses a batch with NaN or infinite values, and names its cases, before it damages the weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +13,10 @@ def require_finite(batch: Mapping[str, Any]) -> None:
         batch: from nnU-Net's data loader: ``data`` (B, C, *spatial), still on the CPU, and ``keys``, B case names.
 
     Raises:
-        ValueError: the images of a case are not finite; names every such case.
+        ValueError: the images of a case are not finite; the message names every such case.
     """
     data = batch["data"]
-    # One pass without a temporary of the batch's size; a sum can overflow, so only the closer look may refuse.
+    # The sum is one pass without a temporary array. It can overflow, so the batch is refused only after a second check.
     if torch.isfinite(data.sum()):
         return
     bad = [key for key, image in zip(batch["keys"], data, strict=True) if not torch.isfinite(image).all()]

@@ -1,4 +1,4 @@
-"""Training steps whose loss or gradient is not finite leave no trace in weights, optimizer and running statistics."""
+"""Skips training steps whose loss or gradient is not finite: they change no weights, optimizer state or statistics."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,30 +11,31 @@ from torch.optim import Optimizer
 
 
 class TrainingDivergedError(RuntimeError):
-    """So many steps in a row gave no finite gradient that training stopped; the message says where to go on."""
+    """Training stopped, because too many steps in a row had no finite gradient; the message says how to go on."""
 
 
 class GradientGuard:
-    """Clips and checks gradients from inside the optimizer, through hooks, so that the stock train_step stays as it is.
+    """Clips and checks gradients in hooks of the optimizer, so that the stock train_step is not changed.
 
-    Where everything is finite, every bit of the training is that of stock nnU-Net. Otherwise the step is skipped: the
-    optimizer finds no gradients, or GradScaler, having found the same, does not call it at all. Gradients are equal on
-    all ranks, hence so is the decision; a loss, which is not, takes part by turning its gradients into NaN. Finite
-    gradients whose norm is beyond float32, about 1e19, become zeros in nnU-Net's own clipping before this can see them.
+    Without clipping, a training whose values are all finite is that of stock nnU-Net, bit for bit. A step with other
+    values is skipped: the guard removes the gradients before the optimizer uses them, or GradScaler finds the problem
+    first and does not call the optimizer. Under DDP all ranks decide alike, because their gradients are equal. Their
+    losses differ, so a loss that is not finite sets its gradients to NaN, which reach all ranks. Finite gradients whose
+    norm overflows float32, above about 1e19, are not detected: nnU-Net's own clipping has already set them to zero.
 
     Args:
-        network: its buffers, such as BatchNorm's running statistics, return to their values before a skipped step.
-        optimizer: has its gradients clipped and checked before each step.
+        network: after a skipped step, its buffers, such as BatchNorm's running statistics, get their old values back.
+        optimizer: its gradients are clipped and checked before each step.
         loss: returns one number.
-        max_grad_norm: gradients are scaled down to this L2 norm of all together; None for no clipping.
+        max_grad_norm: largest L2 norm of all gradients together; None for no clipping.
 
     Attributes:
-        in_a_row: how many steps up to the last were skipped, 0 if the last one was not.
-        in_epoch: how many were skipped since someone set this to 0.
+        in_a_row: number of skipped steps in a row; 0 if the last step was not skipped.
+        in_epoch: number of skipped steps since the trainer set this to 0.
     """
 
     def __init__(
-        self, network: nn.Module, optimizer: Optimizer, loss: nn.Module, max_grad_norm: float | None = None
+        self, network: nn.Module, optimizer: Optimizer, loss: nn.Module, *, max_grad_norm: float | None = None
     ) -> None:
         self.in_a_row = 0
         self.in_epoch = 0
@@ -47,7 +48,7 @@ class GradientGuard:
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Around a whole training step."""
+        """Context of a whole training step."""
         self._stepped = False
         _copy(self._before, self._buffers)
         yield

@@ -1,4 +1,4 @@
-"""A training step that runs out of memory ends in one sentence that says what needs it and what helps."""
+"""If a training step runs out of memory, one sentence says how much it needs and what helps."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,18 +13,18 @@ GIB = 2**30
 
 
 class TrainingOutOfMemoryError(RuntimeError):
-    """The memory does not suffice for a training step; the message says how much it takes and what helps."""
+    """There is not enough memory for a training step; the message says how much it needs and what helps."""
 
 
 @contextmanager
 def out_of_memory_explained(explain: Callable[[], str]) -> Iterator[None]:
-    """Replace an exception that says that memory is out.
+    """Replace an exception that is raised where memory runs out.
 
     Args:
-        explain: gives the message; called only then.
+        explain: returns the message; called only after such an exception.
 
     Raises:
-        TrainingOutOfMemoryError: memory could not be allocated inside of the block.
+        TrainingOutOfMemoryError: memory could not be allocated inside the block.
     """
     try:
         yield
@@ -35,25 +35,25 @@ def out_of_memory_explained(explain: Callable[[], str]) -> Iterator[None]:
 
 
 def activations_in_gib(network: nn.Module, patch_size: Sequence[int], batch_size: int) -> float | None:
-    """Estimate what a network keeps of a batch for its backward pass, in GiB of float32.
+    """Estimate the activations that a network keeps for the backward pass of a batch, in GiB of float32.
 
     Args:
-        network: that nnU-Net's planners could size; it counts the elements of its feature maps.
+        network: its method ``compute_conv_feature_map_size``, which nnU-Net's planners use, counts the elements.
         patch_size: of a sample, in voxels.
         batch_size: samples in a step.
 
     Returns:
-        None for a network that does not count them.
+        None for a network without this method.
     """
     count = getattr(network, "compute_conv_feature_map_size", None)
     return None if count is None else 4 * batch_size * count(tuple(patch_size)) / GIB
 
 
 def describe_need(trainer: nnUNetTrainer, network: nn.Module) -> str:
-    """What a training step takes and what there is, as the start of a sentence.
+    """The memory that a training step needs and that the GPU has, as the start of a sentence.
 
     Args:
-        trainer: whose step it is.
+        trainer: trainer of the step.
         network: without the wrappers of DDP and torch.compile.
     """
     patch_size = trainer.configuration_manager.patch_size

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any moment, hold what a subclass adds to them, and are checked before loading."""
+"""Checkpoints that stay whole if the process is killed, can hold further entries, and are checked before loading."""
 
 import os
 import sys
@@ -23,16 +23,16 @@ EXTRAS_KEY = "nnunetv2_mamba"
 
 
 class SafeCheckpointMixin(nnUNetTrainer):
-    """Goes in front of any trainer of nnU-Net: `class MyTrainer(SafeCheckpointMixin, nnUNetTrainerDA5)`.
+    """Put it in front of any trainer of nnU-Net: `class MyTrainer(SafeCheckpointMixin, nnUNetTrainerDA5)`.
 
-    A file is written aside and renamed when it is whole: under its name there is the old checkpoint or the new one,
-    never a part. The file aside has a name of its own in each process, and what killed processes left is removed by the
-    next checkpoint. Only one process at a time trains in a folder, as far as the file system knows locks; where it does
-    not, two write the same checkpoints in turn, and neither fails.
+    A checkpoint is written to a temporary file, which is renamed when it is complete, so that there is always a whole
+    checkpoint under the name: the old one or the new one. Each process has its own temporary file, and the next
+    checkpoint removes those of killed processes. A lock lets only one process train in a folder. On a file system
+    without locks, two processes overwrite the checkpoints of each other, and neither fails.
 
     Attributes:
-        checkpoint_minutes: checkpoint_latest.pth is also written after the first epoch that ends this long after the
-            last one was, though nnU-Net's `save_every` epochs have not passed: on a slow machine they take days.
+        checkpoint_minutes: checkpoint_latest.pth is also written at the end of an epoch if the last one is older than
+            this, because nnU-Net's `save_every` epochs can take days on a slow machine.
     """
 
     checkpoint_minutes: float = 15.0
@@ -43,24 +43,24 @@ class SafeCheckpointMixin(nnUNetTrainer):
     _lock: TrainingLock | None = None
 
     def checkpoint_extras(self) -> dict[str, Any]:
-        """Further entries of a checkpoint; asked on rank 0 alone, so nothing in here may wait for other ranks."""
+        """Further entries of a checkpoint; called on rank 0 only, so it must not wait for other ranks."""
         return {}
 
     def load_checkpoint_extras(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take what `checkpoint_extras` gave; called when everything of nnU-Net's own has been loaded.
+        """Restore what `checkpoint_extras` returned; called after nnU-Net's own entries have been loaded.
 
         Args:
-            checkpoint: the entries that are not nnU-Net's, tensors on the CPU; empty where no trainer added any.
+            checkpoint: the entries that are not nnU-Net's, tensors on the CPU; empty if no trainer added any.
         """
 
     def run_training(self) -> None:
         """Train, unless another process trains the same fold.
 
         Raises:
-            TrainingRunningError: another process does; nothing was written.
+            TrainingRunningError: another process trains this fold; nothing was written.
         """
         if self.local_rank == 0 and self._lock is None:
-            # Kept for the validation that follows the training: it ends with the trainer or the process.
+            # The lock lasts as long as the trainer or the process, so that it includes the validation after training.
             self._lock = TrainingLock(Path(self.output_folder))
         super().run_training()
 
@@ -78,12 +78,12 @@ class SafeCheckpointMixin(nnUNetTrainer):
         if path.name == LATEST:
             self._latest_written = monotonic()
         if path.name == FINAL:
-            # nnU-Net removes it next, and fails if another training of this fold does so at the same moment.
+            # nnU-Net removes this file next, and fails if another training of this fold has just removed it.
             path.with_name(LATEST).unlink(missing_ok=True)
 
     @contextmanager
     def _extras_in_optimizer_state(self) -> Iterator[None]:
-        """Have the optimizer's state hold `checkpoint_extras`: nnU-Net's writer itself takes no further entries."""
+        """Add `checkpoint_extras` to the optimizer's state, because nnU-Net itself writes no further entries."""
         extras = self.checkpoint_extras()
         if not extras:
             yield
@@ -98,16 +98,16 @@ class SafeCheckpointMixin(nnUNetTrainer):
         """Load a checkpoint file for ``--c`` or ``--val``.
 
         Raises:
-            CheckpointError: it is unreadable, or of another trainer, network or optimizer; nothing was loaded or
-                written.
+            CheckpointError: the file is unreadable, or from another trainer, network or optimizer; nothing was loaded
+                or written.
         """
         if not self.was_initialized:
             self.initialize()
         name = type(self).__name__
-        checkpoint = require_checkpoint(filename_or_checkpoint, name, self.network, self.optimizer)
+        checkpoint = require_checkpoint(filename_or_checkpoint, name, network=self.network, optimizer=self.optimizer)
         # Earlier versions had the extras among nnU-Net's own entries.
         extras = {key: value for key, value in checkpoint.items() if key not in STOCK_KEYS}
-        # Copied, so that nothing keeps the file mapped: Windows could then not replace it by the next checkpoint.
+        # Copied, so that the file does not stay memory-mapped: Windows cannot replace a mapped file.
         extras = deepcopy(extras | checkpoint["optimizer_state"].get(EXTRAS_KEY, {}))
         del checkpoint
         super().load_checkpoint(filename_or_checkpoint)
@@ -121,8 +121,8 @@ class SafeCheckpointMixin(nnUNetTrainer):
     def on_epoch_end(self) -> None:
         """End an epoch as nnU-Net does, but write the latest checkpoint last.
 
-        nnU-Net writes it before it compares the epoch with the best one. Who continues from that file has forgotten
-        the best Dice if it was this epoch's, and overwrites checkpoint_best.pth by a worse one.
+        nnU-Net writes it before it compares the epoch with the best one. If this epoch is the best one, a training that
+        continues from that file does not know it, and later overwrites checkpoint_best.pth with a worse one.
         """
         epoch, save_every = self.current_epoch, self.save_every
         self.save_every = sys.maxsize
@@ -134,8 +134,8 @@ class SafeCheckpointMixin(nnUNetTrainer):
             self.save_latest(next_epoch=epoch + 1)
 
     def save_latest(self, next_epoch: int) -> None:
-        """Write checkpoint_latest.pth, from which ``--c`` goes on with an epoch."""
-        # nnU-Net stores the number after the current one.
+        """Write checkpoint_latest.pth, from which ``--c`` goes on with `next_epoch`."""
+        # nnU-Net stores current_epoch + 1.
         current_epoch, self.current_epoch = self.current_epoch, next_epoch - 1
         try:
             self.save_checkpoint(str(Path(self.output_folder, LATEST)))
@@ -147,7 +147,7 @@ class SafeCheckpointMixin(nnUNetTrainer):
 
 
 def _flush(path: Path) -> None:
-    """Have the content of a file reach the disk."""
+    """Write the content of a file through to the disk."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -156,8 +156,8 @@ def _flush(path: Path) -> None:
 
 
 def _flush_names(folder: Path) -> None:
-    """Have the names in a folder reach the disk."""
-    # Windows and some network disks cannot.
+    """Write the names in a folder through to the disk."""
+    # Windows and some network disks cannot do this.
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Which backend the scans of a training get: said in its log, and refused where it is needlessly slow on a GPU."""
+"""The backend of the scans in a training: it is logged, and refused if it is needlessly slow on a GPU."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from nnunetv2_mamba.ops.passing import PAUSES
 from nnunetv2_mamba.ops.scan.registry import REGISTRY
 
 PATIENCE = PAUSES[:2]
-"""Seconds that a training waits at its start before it tries again a backend whose failure may pass."""
+"""Seconds that a training waits at its start before it tries a backend again after a failure that may be temporary."""
 
 
 class SlowScanError(RuntimeError):
@@ -22,9 +22,9 @@ class SlowScanError(RuntimeError):
 def scan_backend_for_training(
     device: str, registry: BackendRegistry[Any] = REGISTRY, sleep: Callable[[float], None] = time.sleep
 ) -> str:
-    """Settle which backend the scans of a training get, before its first step.
+    """Choose the backend of the scans, before the first step of a training.
 
-    Only the scan is asked for: what stands in for the causal convolution is PyTorch's own convolution.
+    Only the scan is checked: the causal convolution can always use PyTorch's own convolution.
 
     Args:
         device: torch device type.
@@ -35,7 +35,7 @@ def scan_backend_for_training(
         One line for the log.
 
     Raises:
-        SlowScanError: it is plain PyTorch on CUDA, and NNUNETV2_MAMBA_BACKEND does not name it.
+        SlowScanError: the backend is plain PyTorch on CUDA, and NNUNETV2_MAMBA_BACKEND does not name it.
         BackendError: NNUNETV2_MAMBA_BACKEND names a backend that cannot run.
     """
     call = Call(device)
@@ -54,7 +54,7 @@ def scan_backend_for_training(
 
 
 def may_get_faster(decisions: Sequence[Decision]) -> bool:
-    """Whether the choice is none or a slow one, and a backend was refused for a reason that may pass.
+    """Whether no fast backend was chosen, and one was refused for a reason that may be temporary.
 
     Args:
         decisions: on all backends of the scan, in order of preference.
@@ -64,7 +64,7 @@ def may_get_faster(decisions: Sequence[Decision]) -> bool:
 
 
 def is_refused(chosen: Decision, device: str, forced: str | None) -> bool:
-    """Whether no training is to start on a backend.
+    """Whether a training must not start on a backend.
 
     Args:
         chosen: the decision for it.
@@ -75,7 +75,7 @@ def is_refused(chosen: Decision, device: str, forced: str | None) -> bool:
 
 
 def refusal_to_train(decisions: Sequence[Decision], device: str, forced: str | None) -> str | None:
-    """Why a training is not to start, in one sentence; None where it may.
+    """Why a training must not start, in one sentence; None if it may.
 
     Args:
         decisions: on all backends of the scan, in order of preference; one is chosen.
@@ -89,12 +89,12 @@ def refusal_to_train(decisions: Sequence[Decision], device: str, forced: str | N
     return (
         f"{chosen.op} on {device} would run on {_slow(chosen)}, since {_refused(decisions)}: "
         f"{', or '.join([*remedies, 'follow `nnUNetv2_mamba doctor`'])}, or train with -device cpu, or set "
-        f"{BACKEND_VARIABLE}={chosen.backend} to train like this all the same."
+        f"{BACKEND_VARIABLE}={chosen.backend} to train with it anyway."
     )
 
 
 def describe_choice(decisions: Sequence[Decision], device: str, forced: str | None) -> str:
-    """Which backend the scans get, in one line, with a warning where it is a slow one.
+    """The backend of the scans, in one line, with a warning if it is slow.
 
     Args:
         decisions: on all backends of the scan, in order of preference; one is chosen.

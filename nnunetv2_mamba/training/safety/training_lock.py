@@ -21,14 +21,13 @@ class TrainingRunningError(RuntimeError):
 
 
 class TrainingLock:
-    """A lock that one process holds on a folder until it ends, however it ends.
+    """A lock that one process holds on a folder until the process ends or is killed.
 
-    The operating system keeps the lock, so a process that was killed leaves none behind, and neither do the processes
-    that it has started. The file only names the owner. Where a file system knows no locks, and on Windows,
-    nobody is stopped.
+    The operating system keeps the lock, so that neither a killed process nor the processes that it has started leave a
+    lock behind. The file only names the owner. There is no lock on Windows and on file systems without locks.
 
     Args:
-        folder: of a fold; made if need be.
+        folder: of a fold; made if it does not exist.
 
     Raises:
         TrainingRunningError: another process holds the lock.
@@ -40,12 +39,13 @@ class TrainingLock:
         path = folder / LOCK_FILE
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # Not "w": the file still names the owner while it is not ours.
+            # Not "w", which would erase the name of another owner.
             file = path.open("a+b")
         except OSError:
             return
         try:
-            # Unlike flock's, these locks are not inherited by the workers of the data loaders, which may outlive us.
+            # Unlike those of flock, these locks are not inherited by the workers of the data loaders, which may live
+            # longer than this process.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             owner = _owner(file)
@@ -77,13 +77,13 @@ def _owner(file: BinaryIO) -> str:
         file.seek(0)
         owner = json.loads(file.read())
         return f"process {owner['process']} on {owner['host']} since {owner['since']}"
-    # The owner has not written its name yet, or somebody else has written to the file.
+    # The owner has not written its name yet, or another program has written to the file.
     except (OSError, ValueError, KeyError, TypeError):
         return f"the owner of {LOCK_FILE}"
 
 
 def _release(file: BinaryIO, path: Path, process: int) -> None:
-    # A forked process has this finalizer too, and not the lock.
+    # A forked process has this finalizer too, but not the lock.
     if os.getpid() == process:
         path.unlink(missing_ok=True)
     file.close()

@@ -73,7 +73,7 @@ def test_the_log_says_how_many_lesions_are_smaller_than_a_token(trained):
 
 
 def test_a_segmentation_that_cannot_be_compared_with_tokens_stops_nothing(make_trainer, monkeypatch):
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError("odd file")
 
     monkeypatch.setattr("nnunetv2_mamba.training.trainer.warn_of_lesions_below_token", fail)
@@ -161,7 +161,7 @@ def test_a_case_added_since_the_checkpoint_starts_anew(trained, make_trainer, pr
     resumed = make_trainer(SmallS3Mamba)
     resumed.load_checkpoint(str(Path(trained.output_folder, "checkpoint_final.pth")))
     resumed.on_train_start()
-    assert "knows nothing of another; they start anew" in Path(resumed.log_file).read_text()
+    assert "has no losses of another; they start without any" in Path(resumed.log_file).read_text()
     assert np.isnan(resumed.measurer.losses[resumed.measurer.positions(["another"])])
 
 

@@ -10,7 +10,9 @@ from nnunetv2_mamba.training.recipe.schedule import WarmupCosineSchedule, learni
 
 def rates(num_epochs: int, max_warmup_epochs: int = 10, initial_lr: float = 1.0) -> list[float]:
     optimizer = torch.optim.AdamW([{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)]}], lr=123.0)
-    schedule = WarmupCosineSchedule(optimizer, initial_lr, num_epochs, max_warmup_epochs)
+    schedule = WarmupCosineSchedule(
+        optimizer, initial_lr=initial_lr, num_epochs=num_epochs, max_warmup_epochs=max_warmup_epochs
+    )
     result = []
     for epoch in range(num_epochs):
         schedule.step(epoch)
@@ -44,5 +46,5 @@ def test_rises_then_falls_to_the_end_and_is_never_zero(num_epochs, max_warmup_ep
 def test_resuming_needs_only_the_epoch():
     whole = rates(50)
     optimizer = torch.optim.AdamW([torch.zeros(1)], lr=0.0)
-    WarmupCosineSchedule(optimizer, 1.0, 50, 10).step(37)
+    WarmupCosineSchedule(optimizer, initial_lr=1.0, num_epochs=50, max_warmup_epochs=10).step(37)
     assert optimizer.param_groups[0]["lr"] == whole[37]

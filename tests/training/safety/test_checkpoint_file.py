@@ -21,6 +21,11 @@ class Wider(SmallTrainer):
     network_overrides: ClassVar = {"features_per_stage": (8, 24), "d_state": 2}
 
 
+class Fine(SmallTrainer):
+    network_parts: ClassVar = {"stem": "conv"}
+    network_overrides: ClassVar = {"features_per_stage": (4, 8, 16), "d_state": 2}
+
+
 class Sparing(SmallTrainer):
     decay_everything = False
 
@@ -32,7 +37,7 @@ class WithSGD(SmallTrainer):
 
 
 # The same trainer, edited since the checkpoint was written.
-for edited in (Wider, Sparing, WithSGD):
+for edited in (Wider, Fine, Sparing, WithSGD):
     edited.__name__ = SmallTrainer.__name__
 
 
@@ -88,21 +93,26 @@ def test_a_file_of_another_kind(make_trainer, tmp_path):
 
 def test_bare_weights(make_trainer, tmp_path):
     torch.save({"encoder.weight": torch.zeros(3)}, tmp_path / "weights.pth")
-    refuse(make_trainer, str(tmp_path / "weights.pth"), "no nnU-Net checkpoint, it lacks network_weights")
+    refuse(make_trainer, str(tmp_path / "weights.pth"), "not an nnU-Net checkpoint, it lacks network_weights")
 
 
 def test_a_single_tensor(make_trainer, tmp_path):
     torch.save(torch.zeros(3), tmp_path / "tensor.pth")
-    refuse(make_trainer, str(tmp_path / "tensor.pth"), "no nnU-Net checkpoint")
+    refuse(make_trainer, str(tmp_path / "tensor.pth"), "not an nnU-Net checkpoint")
+
+
+def test_another_stem_is_named(make_trainer, checkpoint):
+    variants = r"\(stem='conv' in the file and stem='patch' here, \d+ tensors differ"
+    refuse(make_trainer, checkpoint(Fine), f"is from another network {variants}")
 
 
 def test_another_network(make_trainer, checkpoint):
-    refuse(make_trainer, checkpoint(Wider), r"is of another network \(\d+ tensors differ, first ")
+    refuse(make_trainer, checkpoint(Wider), r"is from another network \(\d+ tensors differ, first ")
 
 
 @pytest.mark.parametrize("trainer_class", [WithSGD, Sparing])
 def test_another_optimizer(make_trainer, checkpoint, trainer_class):
-    refuse(make_trainer, checkpoint(trainer_class), "is of another optimizer")
+    refuse(make_trainer, checkpoint(trainer_class), "is from another optimizer")
 
 
 def test_another_trainer_though_network_and_optimizer_are_the_same(make_trainer, checkpoint):

@@ -236,7 +236,7 @@ def test_gradients_of_all_groups_are_clipped_together_before_the_step(max_grad_n
     network = nn.ParameterList([torch.zeros(2), torch.zeros(2)])
     first, second = network
     optimizer = torch.optim.SGD([{"params": [first]}, {"params": [second]}], lr=1.0)
-    GradientGuard(network, optimizer, nn.MSELoss(), max_grad_norm)
+    GradientGuard(network, optimizer, nn.MSELoss(), max_grad_norm=max_grad_norm)
     first.grad, second.grad = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0])
     optimizer.step()
     torch.testing.assert_close(torch.cat([first, second]), -torch.tensor(expected), rtol=1e-6, atol=0)

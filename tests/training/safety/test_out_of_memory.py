@@ -87,7 +87,7 @@ def test_the_latest_checkpoint_stays_and_is_named(starving):
     before = latest.read_bytes()
     try:
         with pytest.raises(
-            TrainingOutOfMemoryError, match=re.escape(f"{latest} is as it was, and --c goes on with it.")
+            TrainingOutOfMemoryError, match=re.escape(f"{latest} is not changed, and --c goes on with it.")
         ):
             trainer.train_step(batch_for(trainer))
         assert latest.read_bytes() == before

@@ -90,7 +90,7 @@ def test_plain_pytorch_on_cuda_is_refused_with_reason_factor_and_remedies():
     assert str(refusal.value) == (
         "scan on cuda would run on torch, which takes twice as long, since kernel is rejected: its self-check failed "
         "with RuntimeError: no kernel image is available: follow `nnUNetv2_mamba doctor`, or train with -device cpu, "
-        "or set NNUNETV2_MAMBA_BACKEND=torch to train like this all the same."
+        "or set NNUNETV2_MAMBA_BACKEND=torch to train with it anyway."
     )
     assert not time.slept
 
