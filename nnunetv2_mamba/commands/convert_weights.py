@@ -8,7 +8,7 @@ from typing import Any
 from nnunetv2_mamba import __version__
 
 MIN_COVERAGE = 0.9
-"""Lets the three patch mergings (6 % of what VMamba has for VM-UNet) not fit, but none of the two deepest levels."""
+"""Enough without the three patch mergings (6 % of VMamba's parameters for VM-UNet), too little without a deep level."""
 
 
 @dataclass
@@ -34,7 +34,8 @@ class ConvertWeights:
     plans: str = field(default="nnUNetPlans", metadata={"help": "plans", "flags": ("-p",)})
     inflate: bool = field(default=False, metadata={"help": "turn the 2D weights into 3D ones for a 3D network"})
     min_coverage: float = field(
-        default=MIN_COVERAGE, metadata={"help": "fail where less of the parameters that VMamba has too is loaded"}
+        default=MIN_COVERAGE,
+        metadata={"help": "fail if a smaller share of the parameters that VMamba has too is loaded"},
     )
 
     def run(self) -> int:
@@ -62,7 +63,7 @@ class ConvertWeights:
         self._check()
         source = read_checkpoint(self.file)
         require_v0(source.state, str(self.file))
-        target = build_target(self.trainer, self.dataset, self.configuration, self.plans)
+        target = build_target(self.trainer, dataset=self.dataset, configuration=self.configuration, plans=self.plans)
         self._check_dimension(len(target.network.total_stride))
         state, report = transfer(source.state, target.network, target.image_channels)
         print(f"{self.file}: {len(source.state)} tensors in {source.entry or 'the file itself'}\n{report.table()}")
@@ -91,7 +92,7 @@ class ConvertWeights:
         )
 
     def _check(self) -> None:
-        """Everything that can be refused before anything large is read."""
+        """Refuse wrong arguments before a large file is read."""
         from nnunetv2_mamba.pretrained.vmamba import WeightsError
 
         if not 0 <= self.min_coverage <= 1:

@@ -1,1 +1,1 @@
-"""Weights of VMamba classifiers for our networks; only `target` and `command` know nnU-Net."""
+"""Weights of VMamba classifiers for our networks; only `target` imports nnU-Net."""

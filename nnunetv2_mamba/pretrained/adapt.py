@@ -1,4 +1,4 @@
-"""Brings tensors of VMamba's 2-D RGB classifiers into the form that another stem, or a 3-D network, needs."""
+"""Converts tensors of VMamba's 2-D RGB classifiers for another patch embedding, or for a 3-D network."""
 
 from collections.abc import Sequence
 
@@ -13,27 +13,27 @@ CELL = (2, 2)
 """Rows and columns that VMamba's patch merging joins."""
 
 PER_DIRECTION = ("x_proj_weight", "dt_projs_weight", "dt_projs_bias", "A_logs", "Ds")
-"""Parameters of a scan that lead with VMamba's four directions."""
+"""Parameters of a scan whose first axis contains VMamba's four directions."""
 
 DIRECTION_OF_AXIS = {2: 0, 1: 1, 0: 1}
-"""VMamba's forward direction by the axis (z, y, x) that is innermost; z, which it does not know, copies y's."""
+"""VMamba's forward direction for each innermost axis (z, y, x). VMamba has no z, so z has the direction of y."""
 
 
 class MisfitError(ValueError):
-    """A tensor has no form that the network could take; the message says why."""
+    """A tensor cannot be converted for the network; the message says why."""
 
 
-def adapt(name: str, tensor: Tensor, encoder: VSSEncoder, image_channels: int) -> Tensor:
-    """A tensor of VMamba v0 in the form that our network holds it in; itself where the forms are the same.
+def adapt(name: str, tensor: Tensor, *, encoder: VSSEncoder, image_channels: int) -> Tensor:
+    """Convert a tensor of VMamba v0 for our network; a tensor that needs no conversion is returned as it is.
 
     Args:
-        name: VMamba's name.
+        name: VMamba's name of the tensor.
         tensor: VMamba's tensor.
-        encoder: tells channels, patch size, strides and dimension.
-        image_channels: how many of the network's input channels, the first ones, are images.
+        encoder: encoder of the network, with its channels, patch size, strides and dimension.
+        image_channels: number of input channels that are images; they are the first ones.
 
     Raises:
-        MisfitError: the network merges other cells than VMamba, or the tensor is not of VMamba's form.
+        MisfitError: the network merges cells of another size than VMamba, or the tensor does not have VMamba's shape.
     """
     volumetric = len(encoder.strides[1]) == 3
     parameter = name.rpartition(".")[2]
@@ -42,7 +42,7 @@ def adapt(name: str, tensor: Tensor, encoder: VSSEncoder, image_channels: int) -
         kernel = resize_patch(stem_channels(tensor, image_channels), (rows, columns))
         unseen = encoder.patch_embed.proj.in_channels - image_channels
         if unseen:
-            # Masks of a cascade's first stage are no colours: the network starts as one that does not see them.
+            # The masks of a cascade's first stage are not colours: at the start, the network ignores them.
             kernel = F.pad(kernel, (0, 0, 0, 0, 0, unseen))
         return inflate_patch(kernel, depth[0]) if volumetric else kernel
     if ".downsample." in name:
@@ -60,15 +60,15 @@ def adapt(name: str, tensor: Tensor, encoder: VSSEncoder, image_channels: int) -
 def stem_channels(kernel: Tensor, channels: int) -> Tensor:
     """The patch embedding for another number of channels.
 
-    One channel gets the sum over VMamba's colours, which equals repeating the image for each of them; n channels get
-    that sum divided by n each, so that n equal ones still do.
+    One channel gets the sum over VMamba's colours, which has the same effect as repeating the image for each colour.
+    Each of n channels gets that sum divided by n, so that n equal channels have the same effect as one.
 
     Args:
         kernel: (C, colours, rows, columns).
         channels: n.
 
     Returns:
-        Kernel (C, n, rows, columns); the given one where it has n channels.
+        Kernel (C, n, rows, columns); the given kernel if it has n channels.
     """
     _require(kernel.ndim == 4, kernel)
     if kernel.shape[1] == channels:
@@ -79,13 +79,13 @@ def stem_channels(kernel: Tensor, channels: int) -> Tensor:
 def resize_patch(kernel: Tensor, patch: Sequence[int]) -> Tensor:
     """The patch embedding for another patch size, by FlexiViT's pseudo-inverse resize.
 
-    With R resizing a patch, linear where it grows and by area where it shrinks, the kernel k becomes the k' of least
-    squares in <R x, k'> = <x, k> over all patches x: exact for every x where patches grow, and in any case for
-    constant ones. Source: FlexiViT, arXiv 2212.08013, PI-resize.
+    R resizes a patch, linearly if it grows and by area if it shrinks. The new kernel k' is the least-squares solution
+    of <R x, k'> = <x, k> over all patches x. It is exact for every x if patches grow, and always for constant patches.
+    Source: FlexiViT, arXiv 2212.08013, PI-resize.
 
     Args:
         kernel: (C, channels, rows, columns).
-        patch: rows and columns wanted.
+        patch: new rows and columns.
     """
     for axis, size in zip((2, 3), patch, strict=True):
         if kernel.shape[axis] != size:
@@ -108,9 +108,9 @@ def inflate_merging(tensor: Tensor, depth: int, averaged: bool) -> Tensor:
     A cell that is constant along z gets the token of its 2-D slice.
 
     Args:
-        tensor: position in the cell, rows fastest, varies slower than the channel.
-        depth: length of the cell along z, from now on its fastest axis.
-        averaged: whether copies share the weight, as those of the linear map must, or repeat it.
+        tensor: its last axis is (position in the cell, channel): channels vary fastest, among the positions rows.
+        depth: length of the cell along z, which becomes its fastest axis.
+        averaged: whether the copies are divided by `depth`, as the linear map needs.
     """
     _require(tensor.shape[-1] % 4 == 0, tensor)
     cell = tensor.unflatten(-1, (4, 1, -1))
@@ -119,15 +119,15 @@ def inflate_merging(tensor: Tensor, depth: int, averaged: bool) -> Tensor:
 
 
 def inflate_depthwise(kernel: Tensor) -> Tensor:
-    """Filters (D, 1, 3, 3) as centre slices of (D, 1, 3, 3, 3), zero elsewhere: slice by slice the 2-D convolution."""
+    """Filters (D, 1, 3, 3) as centre slices of (D, 1, 3, 3, 3), zero elsewhere: a 2-D convolution of each slice."""
     _require(kernel.shape[1:] == (1, 3, 3), kernel)
     return F.pad(kernel.unsqueeze(2), (0, 0, 0, 0, 1, 1))
 
 
 def inflate_directions(tensor: Tensor) -> Tensor:
-    """Parameters of VMamba's 4 directions, leading axis 4 or 4 times something, for the 6 directions of a volume.
+    """Parameters of VMamba's 4 directions, whose first axis is a multiple of 4, for the 6 directions of a volume.
 
-    Walks along x take VMamba's row-major directions, those along y and z its column-major ones.
+    Scans along x take VMamba's row-major directions, scans along y and z its column-major directions.
     """
     _require(tensor.shape[0] % 4 == 0, tensor)
     forward = [DIRECTION_OF_AXIS[order[-1]] for order in cyclic_axis_orders(3)]
@@ -143,4 +143,4 @@ def _pseudo_inverse_resize(old: int, new: int, like: Tensor) -> Tensor:
 
 def _require(fits: bool, tensor: Tensor) -> None:
     if not fits:
-        raise MisfitError(f"{tuple(tensor.shape)} is not the form it has in VMamba v0")
+        raise MisfitError(f"{tuple(tensor.shape)} is not its shape in VMamba v0")

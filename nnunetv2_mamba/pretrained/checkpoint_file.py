@@ -1,4 +1,4 @@
-"""Reads a file of unknown origin without running anything that is in it."""
+"""Reads a file of unknown origin without running code from it."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ from torch import Tensor
 from nnunetv2_mamba.pretrained.vmamba import WeightsError
 
 ENTRIES = ("model", "model_ema")
-"""Where VMamba keeps its state dict, the usual place first; the released files have the averaged weights there."""
+"""Entries in which VMamba saves its state dict. The first one is usual; in released files it has averaged weights."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class CheckpointFile:
     Attributes:
         path: the file.
         state: its tensors by name.
-        entry: the entry of the file that held them; None where the file is itself a state dict.
+        entry: entry of the file that contains them; None if the file itself is a state dict.
     """
 
     path: Path
@@ -54,7 +54,9 @@ def read_checkpoint(path: Path) -> CheckpointFile:
     )
     state = content if entry is None else content[entry]
     if not isinstance(state, Mapping):
-        raise WeightsError(f"{path} holds a {type(state).__name__} and no state dict: give the file of a checkpoint.")
+        raise WeightsError(
+            f"{path} holds a {type(state).__name__} and not a state dict: give the file of a checkpoint."
+        )
     # nn.DataParallel and DDP prefix every name.
     tensors = {str(name).removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
     return CheckpointFile(path, tensors, entry)
@@ -62,12 +64,12 @@ def read_checkpoint(path: Path) -> CheckpointFile:
 
 def _load(path: Path) -> Any:
     if not path.is_file():
-        raise WeightsError(f"{path} does not exist or is no file: give the path of a VMamba checkpoint.")
+        raise WeightsError(f"{path} does not exist or is not a file: give the path of a VMamba checkpoint.")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    # Reading bytes that are no checkpoint can raise next to anything.
+    # Reading a file that is not a checkpoint can raise almost any exception.
     except Exception as error:
-        # Torch's words on foreign objects are mostly on how to unpickle them all the same.
+        # Torch's message about other objects mostly explains how to unpickle them anyway.
         foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
         reason = f"it asks for {foreign[1]}" if foreign else " ".join(str(error).split()).partition(". ")[0].rstrip(".")
         raise WeightsError(

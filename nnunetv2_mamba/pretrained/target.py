@@ -18,16 +18,16 @@ from nnunetv2_mamba.plugin import load_trainer, trainer_names
 from nnunetv2_mamba.pretrained.vmamba import WeightsError
 
 SEED = 0
-"""Of the tensors that no file gives: the same command writes the same weights."""
+"""Seed of the tensors that no file gives, so that the same command writes the same weights."""
 
 
 @dataclass(frozen=True)
 class ConversionTarget:
-    """What weights are converted for.
+    """The network that weights are converted for.
 
     Attributes:
         network: freshly initialised, on the CPU.
-        image_channels: input channels that are images; a cascade adds masks of its first stage.
+        image_channels: number of input channels that are images; a cascade adds masks of its first stage.
         dataset: full name of the dataset.
     """
 
@@ -36,7 +36,7 @@ class ConversionTarget:
     dataset: str
 
 
-def build_target(trainer: str, dataset: str, configuration: str, plans: str) -> ConversionTarget:
+def build_target(trainer: str, *, dataset: str, configuration: str, plans: str) -> ConversionTarget:
     """The network of a trainer for one configuration of a preprocessed dataset.
 
     Args:
@@ -46,11 +46,12 @@ def build_target(trainer: str, dataset: str, configuration: str, plans: str) -> 
         plans: name of the plans, without ``.json``.
 
     Raises:
-        WeightsError: the trainer, dataset, plans or configuration is not there, or VMamba has nothing for the network.
+        WeightsError: the trainer, dataset, plans or configuration does not exist, or VMamba has no weights for the
+            network.
     """
     try:
         trainer_class = _trainer_class(trainer)
-        # nnU-Net returns a string of numpy's, which only unpickles where any code may run.
+        # nnU-Net returns a numpy string, which torch.load refuses with weights_only=True.
         name = str(maybe_convert_to_dataset_name(dataset))
         folder = Path(nnUNet_preprocessed.require(), name)
         plans_manager = PlansManager(_json(folder / f"{plans}.json"))
@@ -75,7 +76,7 @@ def build_target(trainer: str, dataset: str, configuration: str, plans: str) -> 
 
 
 def _trainer_class(name: str) -> type[nnUNetTrainer]:
-    # nnU-Net's search imports each of its own trainers first; and it may have been told not to search in ours.
+    # nnU-Net's search imports each of its own trainers first, and it may not search the trainers of this package.
     if name in trainer_names():
         return load_trainer(name)
     return recursive_find_trainer_class_by_name(name)

@@ -1,4 +1,4 @@
-"""Puts the tensors of a VMamba classifier into a network's state dict and keeps account of every one."""
+"""Puts the tensors of a VMamba classifier into a network's state dict, and reports what happened to each of them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,19 +12,19 @@ from nnunetv2_mamba.pretrained.adapt import MisfitError, adapt
 from nnunetv2_mamba.pretrained.vmamba import WeightsError, counterparts
 
 SHOWN = 6
-"""How many parts or tensors of a kind are spelled out."""
+"""Number of parts or tensors that a line of the table names."""
 
 
 @dataclass
 class TransferReport:
-    """What became of each tensor; all but `mismatched` give numbers of elements by name.
+    """What happened to each tensor: numbers of elements by name, in `mismatched` reasons by name.
 
     Attributes:
         loaded: tensors of the network that were taken from the file.
-        adapted: those of them that needed another form.
-        missing: tensors of the network that stay initialised because VMamba or the file has none for them.
-        mismatched: tensors of the network that stay initialised although the file has one for them, and why.
-        unused: tensors of the file that the network has no place for.
+        adapted: loaded tensors that were converted.
+        missing: tensors of the network that stay initialised because VMamba or the file does not have them.
+        mismatched: tensors of the network that stay initialised because the tensor of the file does not fit.
+        unused: tensors of the file that the network does not have.
         loadable: elements of the network's tensors that have a counterpart in VMamba.
     """
 
@@ -37,7 +37,7 @@ class TransferReport:
 
     @property
     def coverage(self) -> float:
-        """Loaded elements over those of the tensors that have a counterpart in VMamba; 0 where none has."""
+        """Loaded elements divided by `loadable`; 0 if no tensor has a counterpart in VMamba."""
         return sum(self.loaded.values()) / self.loadable if self.loadable else 0.0
 
     def loaded_tensors(self, part: str) -> int:
@@ -64,7 +64,7 @@ class TransferReport:
             )
 
     def table(self) -> str:
-        """The account as lines of text."""
+        """The report as lines of text."""
         parts = ", ".join(f"{part} {self.loaded_tensors(part)}" for part in ("encoder", "decoder"))
         lines = [
             f"{'':<18}{'tensors':>8}{'parameters':>14}",
@@ -86,11 +86,11 @@ def transfer(
 
     Args:
         source: tensors of a VMamba v0 classifier by its names.
-        network: 2-D, or 3-D, for which the tensors are inflated; it is left as it is.
-        image_channels: how many of the input channels are images; all unless given.
+        network: 2-D network, or a 3-D network, for which the tensors are inflated; it is not changed.
+        image_channels: number of input channels that are images; all unless given.
 
     Returns:
-        The network's complete state dict, in its own dtypes, and the account.
+        The network's complete state dict, in its own dtypes, and the report.
 
     Raises:
         WeightsError: a tensor holds NaN or infinite values.
@@ -105,7 +105,7 @@ def transfer(
             continue
         given = source[names[name]]
         try:
-            fitted = adapt(names[name], given, network.encoder, channels)
+            fitted = adapt(names[name], given, encoder=network.encoder, image_channels=channels)
         except MisfitError as error:
             report.mismatched[name] = str(error)
             continue
@@ -113,7 +113,7 @@ def transfer(
             report.mismatched[name] = f"{tuple(given.shape)} in the file, {tuple(own.shape)} here"
             continue
         if not torch.isfinite(fitted).all():
-            raise WeightsError(f"{names[name]} holds NaN or infinite values: get the file anew.")
+            raise WeightsError(f"{names[name]} holds NaN or infinite values: download the file again.")
         state[name].copy_(fitted)
         report.loaded[name] = own.numel()
         if fitted is not given:

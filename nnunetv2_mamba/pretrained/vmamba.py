@@ -1,4 +1,4 @@
-"""The names of VMamba v0: which of its tensors belongs to which of our networks', and how to tell a v2 file."""
+"""The names of VMamba v0: which of its tensors belongs to which tensor of our networks, and how to recognise v2."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from nnunetv2_mamba.architectures._vss_unet import VSSUNet
 
 V0_FILES = "vssmsmall_dp03_ckpt_epoch_238.pth or its twin vssmtiny_dp01_ckpt_epoch_292.pth of VMamba's release #v0cls"
 
-# What follows a level in both: the blocks' norm and scan. Channel attention and the like are not VMamba's.
+# What follows the level in the names of both: norm and scan of a block. VMamba has no channel attention.
 BLOCK = r"blocks\.\d+\.(?:ln_1|self_attention)\..+"
 ENCODER = re.compile(
     rf"encoder\.((?:patch_embed\.(?:proj|norm)|layers\.\d+\.downsample\.(?:norm|reduction))\..+|layers\.\d+\.{BLOCK})"
@@ -27,9 +27,9 @@ class WeightsError(ValueError):
 def counterparts(network: VSSUNet) -> dict[str, str]:
     """Name in VMamba v0 of every tensor of a network that has one there.
 
-    The encoder carries VMamba's own names. A decoder stage takes the blocks of the level it works at, so that encoder
-    and decoder start from the same blocks, as in VM-UNet (arXiv 2402.02491). Expanding layers, heads, channel
-    attention and TCMA have no counterpart. Behind a convolutional stem, the patch embedding has none either.
+    The encoder has VMamba's own names. A decoder stage takes the blocks of the encoder stage at the same level, as in
+    VM-UNet (arXiv 2402.02491). Expanding layers, heads, channel attention and TCMA have no counterpart. Behind a
+    convolutional stem, the patch embedding has no counterpart either.
 
     Args:
         network: VMUNet, S3Mamba or another network of their family.
@@ -57,7 +57,7 @@ def require_v0(state: Mapping[str, Tensor], file: str) -> None:
         file: where they are from, for the message.
 
     Raises:
-        WeightsError: it is of VMamba v2, whose blocks are built differently, or of something else altogether.
+        WeightsError: it is from VMamba v2, whose blocks are built differently, or from another network.
     """
     for name, tensor in state.items():
         if V2_NAME.match(name) or (name.endswith(".A_logs") and tensor.shape[-1:] == (1,)):
@@ -67,4 +67,4 @@ def require_v0(state: Mapping[str, Tensor], file: str) -> None:
             )
     if not any(V0_NAME.match(name) for name in state):
         found = f"its first tensor is {next(iter(state))}" if state else "it has no tensors"
-        raise WeightsError(f"{file} is no VMamba classifier ({found}): get {V0_FILES}.")
+        raise WeightsError(f"{file} is not a VMamba classifier ({found}): get {V0_FILES}.")

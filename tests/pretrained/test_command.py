@@ -47,7 +47,7 @@ def test_nnunet_loads_the_file(convert, tmp_path, toy, capsys, trainer):
     text = capsys.readouterr().out
     assert f"{len(toy)} tensors in model" in text
     assert f"nnUNetv2_train 902 2d FOLD -tr {trainer} -pretrained_weights {tmp_path / 'out.pth'}" in text
-    network = build_target(trainer, "902", "2d", "nnUNetPlans").network
+    network = build_target(trainer, dataset="902", configuration="2d", plans="nnUNetPlans").network
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.fill_(-1)
@@ -91,7 +91,9 @@ def test_a_volume_asks_for_inflate(convert, tmp_path):
     )
     assert "2d is 2D" in refused(convert, tmp_path, "--inflate")
     assert convert("--inflate", configuration="3d_fullres") == 0
-    network = build_target("nnUNetTrainerVMUNet", "902", "3d_fullres", "nnUNetPlans").network
+    network = build_target(
+        "nnUNetTrainerVMUNet", dataset="902", configuration="3d_fullres", plans="nnUNetPlans"
+    ).network
     load_pretrained_weights(network, tmp_path / "out.pth")
     assert network.encoder.patch_embed.proj.weight.shape[1:] == (1, 4, 4, 4)
 
@@ -112,7 +114,9 @@ def test_coverage_decides(convert, tmp_path):
     # The default lets one merging that does not fit pass.
     assert convert(configuration="merges_rows_only") == 0
     # Stock loading wants every tensor, fitting or not.
-    network = build_target("nnUNetTrainerVMUNet", "902", "merges_rows_only", "nnUNetPlans").network
+    network = build_target(
+        "nnUNetTrainerVMUNet", dataset="902", configuration="merges_rows_only", plans="nnUNetPlans"
+    ).network
     load_pretrained_weights(network, tmp_path / "out.pth")
 
 
@@ -123,9 +127,9 @@ def test_every_trainer_of_our_networks_can_be_given_weights(small, trainer):
     network = getattr(architectures, name) if name else PlainConvUNet
     if not issubclass(network, VSSUNet):
         with pytest.raises(WeightsError, match=f"^{trainer} with nnUNetPlans trains a {network.__name__}, for which"):
-            build_target(trainer, "902", "stock", "nnUNetPlans")
+            build_target(trainer, dataset="902", configuration="stock", plans="nnUNetPlans")
         return
-    target = build_target(trainer, "902", "stock", "nnUNetPlans")
+    target = build_target(trainer, dataset="902", configuration="stock", plans="nnUNetPlans")
     _, report = transfer(small, target.network)
     if target.network.encoder.stem is not None:  # its blocks are narrower than VMamba's
         assert report.coverage == 0
@@ -209,5 +213,5 @@ def test_plans_of_nnunets_own_planners_give_the_published_network(convert, tmp_p
     torch.save({"model": small}, tmp_path / "vmamba.pth")
     assert convert(configuration="stock", trainer="nnUNetTrainerS3Mamba") == 0
     assert "encoder 101, decoder 77" in capsys.readouterr().out
-    network = build_target("nnUNetTrainerS3Mamba", "902", "stock", "nnUNetPlans").network
+    network = build_target("nnUNetTrainerS3Mamba", dataset="902", configuration="stock", plans="nnUNetPlans").network
     load_pretrained_weights(network, tmp_path / "out.pth")

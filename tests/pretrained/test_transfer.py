@@ -209,5 +209,5 @@ def test_a_scan_with_a_single_state_is_v2():
 
 @pytest.mark.parametrize("state", [{}, {"features.0.weight": torch.zeros(1)}, {"norm.weight": torch.zeros(768)}])
 def test_a_file_of_something_else_is_refused(state):
-    with pytest.raises(WeightsError, match=r"^file is no VMamba classifier \((it has no|its first) tensor"):
+    with pytest.raises(WeightsError, match=r"^file is not a VMamba classifier \((it has no|its first) tensor"):
         require_v0(state, "file")
