@@ -1,1 +1,1 @@
-"""From nnU-Net's plans to ours: the same data, patches and downsampling, another network."""
+"""Plans with our networks, derived from nnU-Net's plans: the same data, patches and downsampling."""

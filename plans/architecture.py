@@ -1,4 +1,4 @@
-"""From the architecture that nnU-Net planned to one of ours: the same downsampling, other blocks."""
+"""The architecture of one of our networks, derived from the planned one: the same downsampling, other blocks."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,7 +11,7 @@ from nnunetv2_mamba.architectures._contract import UShapedNetwork
 from nnunetv2_mamba.architectures.registry import NETWORKS, PACKAGE, dotted_name, find_network
 
 NNUNETS_OWN = "dynamic_network_architectures."
-"""Where the networks are that nnU-Net's own planners name."""
+"""The package of the networks that nnU-Net's own planners name."""
 
 
 def network_class(architecture: Mapping[str, Any]) -> type[UShapedNetwork] | None:
@@ -33,7 +33,7 @@ def token_size(architecture: Mapping[str, Any]) -> list[int]:
     """Voxels of the image that a network's first layer joins to one position, per axis.
 
     Args:
-        architecture: entry of a plan, nnU-Net's or ours, with ``strides``.
+        architecture: ``architecture`` entry of any plan, with ``strides``.
     """
     network = network_class(architecture) or UShapedNetwork
     return network.token_size(architecture["arch_kwargs"])
@@ -46,14 +46,14 @@ def mamba_architecture(configuration: Mapping[str, Any], network: str, **overrid
         configuration: of nnU-Net's plan, with what it inherits: ``architecture``, in which ``conv_op`` is a dotted
             name, and ``spacing``, in mm per axis; without it, voxels count as isotropic.
         network: name of the network, as `find_network` takes it.
-        overrides: further arguments of the network, or others than the derived ones.
+        overrides: arguments of the network that replace the derived ones, or are added to them.
 
     Returns:
-        An entry that is JSON-serialisable; a copy of the given one, without the overrides, where that names `network`.
+        A JSON-serialisable entry; if the configuration names `network` already, a copy of its entry without overrides.
 
     Raises:
-        ValueError: unknown network, one that does not have the dimension of the configuration, or an architecture that
-            it cannot be derived from, such as another of ours.
+        ValueError: the network is unknown or does not have the dimension of the configuration, or it cannot be derived
+            from the architecture, such as from another of our networks.
     """
     wanted = find_network(network)
     architecture = configuration["architecture"]
@@ -61,7 +61,7 @@ def mamba_architecture(configuration: Mapping[str, Any], network: str, **overrid
         if architecture["network_class_name"] != dotted_name(wanted):
             named = architecture["network_class_name"].rpartition(".")[2]
             raise ValueError(
-                f"the plans name {named} already and give no {network}: "
+                f"the plans name {named} already, and {network} cannot be derived from it: "
                 f"use plans of nnU-Net's own planners, such as nnUNetPlans, or ask for {named}."
             )
         return dict(architecture)
@@ -77,5 +77,5 @@ def mamba_architecture(configuration: Mapping[str, Any], network: str, **overrid
 
 
 def deep_supervision_scales(architecture: Mapping[str, Any]) -> list[list[float]]:
-    """Size of each output of the network over the size of its input, per axis, finest first; nnU-Net's own formula."""
+    """Size of each output divided by the size of the input, per axis, finest first; nnU-Net's own formula."""
     return (1 / np.cumprod(architecture["arch_kwargs"]["strides"], axis=0))[:-1].tolist()

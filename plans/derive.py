@@ -1,4 +1,4 @@
-"""A plans file with our network from one that nnU-Net made, without planning or preprocessing again.
+"""Derives a plans file with our network from nnU-Net's plans file, without planning or preprocessing again.
 
 The derived plans share the preprocessed data, so ``nnUNetv2_train ID 2d 0 -p nnUNetPlans_S3Mamba`` trains our network
 with the stock trainer, and a comparison with the stock network is fair.
@@ -28,20 +28,19 @@ def derive_plans(
     """Plans that train `network`, equal to the given ones in everything else, ``data_identifier`` included.
 
     Args:
-        plans: content of a plans file of nnU-Net 2.3 or later; left as it is.
+        plans: content of a plans file of nnU-Net 2.3 or later; it is not changed.
         network: name of the class in `nnunetv2_mamba.architectures`.
-        configurations: those that get the network, such as ``["2d"]``, all without; the others keep theirs.
+        configurations: those that get the network, such as ``["2d"]``; None for all. The others keep their network.
         plans_name: name of the new plans, by default the old one and the network's, such as ``nnUNetPlans_S3Mamba``;
             ``nnUNetPlans_S3MambaFine`` with a convolutional stem.
         stem: of the network, ``"patch"`` or ``"conv"``; None for its default.
-        checkpointed_stages: stages of the network, 0 the finest, that training computes twice instead of keeping them
-            in memory.
-        batch_size: samples in a training step of these configurations, None for those that nnU-Net planned.
+        checkpointed_stages: stages with activation checkpointing, 0 the finest.
+        batch_size: samples in a training step of these configurations; None keeps nnU-Net's number.
 
     Raises:
-        ValueError: batch_size below 1, unknown network or configuration, a configuration that has no architecture or
-            already another network of ours, one with so few stages that the stock trainer cannot apply its deep
-            supervision, or one without a stage that is to be checkpointed.
+        ValueError: the batch size is below 1; the network or a configuration is unknown; the network has no stem to
+            choose; or a configuration has no architecture, names another of our networks, has too few stages for the
+            deep supervision of the stock trainer, or does not have a stage of `checkpointed_stages`.
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"a batch size of {batch_size} is not possible: give 1 or more.")
@@ -50,14 +49,14 @@ def derive_plans(
     chosen = set(entries if configurations is None else configurations)
     if unknown := chosen - set(entries):
         raise ValueError(f"{plans['plans_name']} has no configuration {sorted(unknown)[0]}, only {', '.join(entries)}.")
-    # Resolved before the first is replaced: a configuration that inherits must not inherit the replacement unasked.
+    # Resolved before the first is replaced, because a configuration must not inherit the network of a chosen one.
     planned = {name: _planned(plans, name) for name in entries}
     for name, entry in entries.items():
         kept = planned[name]["architecture"]
         entry["architecture"] = _replaced(planned[name], network, stem, configuration=name) if name in chosen else kept
         if checkpointed_stages is not None and name in chosen:
             entry["architecture"]["arch_kwargs"] = _checkpointed(entry["architecture"], checkpointed_stages, name)
-        # Written out for all: a configuration that inherits keeps what it had.
+        # Written into all configurations, so that one that inherits keeps its own batch size.
         if batch_size is not None and "batch_size" in planned[name]:
             entry["batch_size"] = batch_size if name in chosen else planned[name]["batch_size"]
     fine = "Fine" if stem == "conv" else ""
@@ -89,12 +88,12 @@ def derive_plans_file(
         batch_size: as in `derive_plans`.
 
     Returns:
-        The file; ``-p`` takes its name without ``.json``. A file that is there with this very content is left alone.
+        The file; ``-p`` takes its name without ``.json``. An existing file with the same content is not changed.
 
     Raises:
-        FileNotFoundError: there is no such plans file.
-        FileExistsError: there is another file of this name; nothing is written.
-        RuntimeError: nnU-Net knows no such dataset.
+        FileNotFoundError: the source plans do not exist.
+        FileExistsError: a file of this name exists and has another content; nothing is written.
+        RuntimeError: nnU-Net does not find the dataset.
         ValueError: as in `derive_plans`.
     """
     folder = dataset if isinstance(dataset, Path) else _preprocessed_folder(dataset)

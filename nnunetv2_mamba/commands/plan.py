@@ -22,10 +22,12 @@ class Plan:
     configurations: list[str] | None = field(
         default=None, metadata=option("configurations that get the network; all unless given", "-c", nargs="+")
     )
-    name: str | None = field(default=None, metadata=option("name of the new plans; made from the two unless given"))
+    name: str | None = field(
+        default=None, metadata=option("name of the new plans; made of the names of plans and network unless given")
+    )
     checkpointed_stages: list[int] | None = field(
         default=None,
-        metadata=option("stages that need less memory and more time in training; 0 is the finest", nargs="+"),
+        metadata=option("stages with activation checkpointing: less memory, more time; 0 is the finest", nargs="+"),
     )
     batch_size: int | None = field(
         default=None, metadata=option("samples in a training step; as nnU-Net planned unless given", metavar="N")

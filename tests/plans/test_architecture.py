@@ -121,7 +121,7 @@ def test_our_own_architecture_is_left_as_it_is():
 @pytest.mark.parametrize(("named", "wanted"), [("S3Mamba", "VMUNet"), ("VMUNet", "S3Mamba")])
 def test_another_network_of_ours_is_refused(named, wanted):
     architecture = mamba_architecture(planned(isotropic(6)), named)
-    refusal = rf"^the plans name {named} already and give no {wanted}: use plans of nnU-Net's own .*\.$"
+    refusal = rf"^the plans name {named} already, and {wanted} cannot be derived from it: use plans of nnU-Net.*\.$"
     with pytest.raises(ValueError, match=refusal):
         mamba_architecture({"architecture": architecture}, wanted)
 

@@ -110,7 +110,7 @@ def test_a_single_level_is_refused_because_the_stock_loss_would_be_nan(plans, n_
 
 def test_plans_that_name_another_network_of_ours_are_refused(plans):
     derived = derive_plans(plans, "S3Mamba", ["2d"])
-    with pytest.raises(ValueError, match="name S3Mamba already and give no VMUNet"):
+    with pytest.raises(ValueError, match="name S3Mamba already, and VMUNet cannot be derived from it"):
         derive_plans(derived, "VMUNet")
     assert class_names(derive_plans(derived, "VMUNet", ["2d_low"])) == {
         "2d": "S3Mamba",

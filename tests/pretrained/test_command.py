@@ -144,7 +144,7 @@ def test_every_trainer_of_our_networks_can_be_given_weights(small, trainer):
         ([], {"configuration": "wide"}, "no block of .*vmamba.pth fits the network"),
         ([], {"configuration": "3d_lowres"}, "Requested configuration 3d_lowres not found in plans"),
         ([], {"configuration": "stock", "trainer": "nnUNetTrainer"}, "PlainConvUNet, for which VMamba has no weights"),
-        ([], {"configuration": "2d", "trainer": "nnUNetTrainerS3Mamba"}, "name VMUNet already and give no S3Mamba"),
+        ([], {"configuration": "2d", "trainer": "nnUNetTrainerS3Mamba"}, "name VMUNet already, and S3Mamba cannot"),
         (["-p", "nnUNetOtherPlans"], {}, "nnUNetOtherPlans.json does not exist"),
         (["--min-coverage", "90"], {}, "--min-coverage is 90.0; give a share between 0 and 1"),
         (["-o", "nowhere/out.pth"], {}, "the folder .*nowhere does not exist"),

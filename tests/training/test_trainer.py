@@ -166,7 +166,7 @@ def test_the_variable_for_checkpointed_stages_goes_before_class_and_plan(make_tr
 def test_a_plan_of_another_network_of_ours_is_refused_in_training_and_prediction(make_trainer):
     trainer = make_trainer(SmallVMUNetTrainer)
     trainer.configuration_manager.configuration["architecture"] = s3mamba_plan()
-    refusal = r"^the plans name S3Mamba already and give no VMUNet: use plans of nnU-Net's own .*or ask for S3Mamba\.$"
+    refusal = r"^the plans name S3Mamba already, and VMUNet cannot be derived from it: .*or ask for S3Mamba\.$"
     with pytest.raises(ValueError, match=refusal):
         trainer.initialize()
     with pytest.raises(ValueError, match=refusal):
