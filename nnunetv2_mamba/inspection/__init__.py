@@ -1,1 +1,1 @@
-"""What a dataset asks of a network, before anything is trained: how many lesions, how large, what resampling leaves."""
+"""Inspects a dataset before training: how many lesions it has, how large they are, what resampling leaves of them."""

@@ -1,4 +1,4 @@
-"""Everything that is measured of one case."""
+"""Measures the lesions of one case."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ _MANY = 1 << 16
 
 @dataclass(frozen=True)
 class InspectionFiles:
-    """Where a case is.
+    """The files of a case.
 
     Attributes:
         case: its name.
-        labels: file with its annotation, or with its preprocessed segmentation where there is nothing else.
-        preprocessed: its preprocessed segmentation; None where there is none.
+        labels: file with its annotation, or with its preprocessed segmentation if there is no annotation.
+        preprocessed: its preprocessed segmentation; None if there is none.
     """
 
     case: str
@@ -43,7 +43,7 @@ class Job:
         connectivity: which voxels make one lesion.
         transpose: which axis of the image each axis of the plan is; slices are across the first.
         slicewise: whether the network sees volumes slice by slice (configuration 2d).
-        grid: voxels of the plan, one number an axis; None where there is no plan.
+        grid: spacing of the plan, one number per axis; None without a plan.
         preprocessed: the preprocessed cases.
         values: new label of each value that is replaced in the label files.
     """
@@ -60,7 +60,7 @@ class Job:
 
     @property
     def disjoint(self) -> bool:
-        """Whether no voxel can belong to two targets, so that it means something when they touch."""
+        """Whether no voxel can belong to two targets; otherwise it means nothing that targets touch."""
         labels = [label for target in self.targets for label in target.labels]
         return len(labels) == len(set(labels))
 
@@ -70,10 +70,10 @@ class TargetLesions:
     """The n lesions of one target in one case.
 
     Attributes:
-        annotated: as they were drawn.
+        annotated: their extent in the annotation.
         border: whether they touch the border of the image, bool (n,).
-        touching: whether they touch another class, bool (n,); None where classes overlap or there is one only.
-        resampled: as the preprocessed segmentation has them; None where there is none.
+        touching: whether they touch another class, bool (n,); None if classes overlap or there is only one.
+        resampled: their extent in the preprocessed segmentation; None if there is none.
     """
 
     annotated: Extent
@@ -89,13 +89,13 @@ class InspectedCase:
     Attributes:
         case: its name.
         shape: of the image (*spatial).
-        spacing: of its voxels, one number an axis.
+        spacing: of its voxels, one number per axis.
         unit: of the spacing.
-        voxels: how many have each value, in the whole image.
+        voxels: number of voxels of each value in the whole image.
         targets: lesions of each target.
-        to_plan: how many voxels of the plan fit into one of the image, as far as the network sees them; None without
-            a plan.
-        warnings: what was odd about the file.
+        to_plan: number of voxels of the plan in one voxel of the image, for a 2d configuration in one pixel of a slice;
+            None without a plan.
+        warnings: problems of the file.
     """
 
     case: str
@@ -122,7 +122,7 @@ def inspect_case(job: Job, files: InspectionFiles) -> InspectedCase:
 
     Raises:
         OSError: a file cannot be read.
-        EvaluationError: the labels are not one whole number a voxel, or the preprocessed case was made from another
+        EvaluationError: the labels are not one whole number per voxel, or the preprocessed case was made from another
             image.
     """
     segmentation = read_segmentation(job.reader, files.labels, job.values)
@@ -153,7 +153,8 @@ def _lesions(job: Job, files: InspectionFiles, labels: np.ndarray) -> dict[str, 
         lesions, number, box = label_volume(mask, job.connectivity)
         touching = None
         if job.disjoint and len(job.targets) > 1:
-            touching = touching_other(lesions[box], number, foreground[box] & ~mask[box], job.connectivity)
+            other = foreground[box] & ~mask[box]
+            touching = touching_other(lesions[box], number, other=other, connectivity=job.connectivity)
         result[target.name] = TargetLesions(
             annotated=Extent.of(lesions[box], number),
             border=touching_border(lesions, number),
@@ -164,7 +165,7 @@ def _lesions(job: Job, files: InspectionFiles, labels: np.ndarray) -> dict[str, 
 
 
 def _values(volume: np.ndarray) -> dict[float, int]:
-    """How many voxels have each value; what is no whole number is counted as it is."""
+    """Number of voxels of each value; values that are not whole numbers are counted too."""
     counts: dict[float, int] = {}
     for plane in volume:
         whole = plane.astype(np.int64)

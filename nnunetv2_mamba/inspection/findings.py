@@ -1,4 +1,4 @@
-"""What is worth knowing before training, in sentences with a remedy."""
+"""Warnings before training: sentences with a remedy."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 from nnunetv2_mamba.evaluation.text import counted
 
 NOTABLE_SHARE = 0.05
-"""Share of the lesions of a target from which it is worth a warning that they are tiny."""
+"""If at least this share of the lesions of a target is tiny, there is a warning."""
 
 FEW_CASES = 10
-"""Cases with a target below which its scores depend on chance."""
+"""If fewer cases have a target, its scores depend on chance."""
 
 HIDDEN_SHARE = 0.1
-"""Share of the volume below which the smaller half of the lesions hardly moves a Dice score."""
+"""If the smaller half of the lesions has a smaller share of their volume, it hardly changes a Dice score."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class DatasetWarning:
 
     Attributes:
         kind: its name, for programs.
-        target: class or region that it is about; None where it is about the dataset.
+        target: class or region that it is about; None if it is about the dataset.
         text: one or two sentences, with the remedy.
     """
 
@@ -39,14 +39,12 @@ def findings_of(
     Args:
         summary: made by `summary.summarize`.
         splits: folds as in nnU-Net's ``splits_final.json``, with names of cases in ``train`` and ``val``.
-        written: whether they are those of that file, not those that nnU-Net is going to make.
+        written: whether they are from that file; otherwise nnU-Net is going to make them.
     """
     found = []
     for name, target in summary["targets"].items():
         if target["lesions"] == 0:
-            text = (
-                f"no case has {name}: correct the labels, or take it out of dataset.json, since nothing can learn it."
-            )
+            text = f"no case has {name}: correct the labels, or remove it from dataset.json: no network can learn it."
             found.append(DatasetWarning("absent", name, text))
         else:
             found += _of_target(summary, name, target)
@@ -60,13 +58,13 @@ def _of_target(summary: Mapping[str, Any], name: str, target: Mapping[str, Any])
             f"{name}: its scores will depend on chance, so judge it by all folds together."
         )
         yield DatasetWarning("few_cases", name, text)
-    if resampled := target["resampled"]:
-        yield from _of_resampling(summary, name, target, resampled)
+    if target["resampled"]:
+        yield from _of_resampling(summary, name, target)
     elif target["annotated_below_min_voxels"] >= NOTABLE_SHARE * target["lesions"]:
         text = (
             f"{_of(target['annotated_below_min_voxels'], target['lesions'])} of {name} have fewer than "
-            f"{summary['min_voxels']} voxels: see that they are no slips of the annotation, and evaluate them as a "
-            "stratum of their own."
+            f"{summary['min_voxels']} voxels: check that they are not annotation errors, and evaluate them as a "
+            "separate stratum."
         )
         yield DatasetWarning("tiny", name, text)
     share = target["smaller_half_share"]
@@ -78,10 +76,9 @@ def _of_target(summary: Mapping[str, Any], name: str, target: Mapping[str, Any])
         yield DatasetWarning("hidden_from_dice", name, text)
 
 
-def _of_resampling(
-    summary: Mapping[str, Any], name: str, target: Mapping[str, Any], resampled: Mapping[str, Any]
-) -> Iterator[DatasetWarning]:
-    plan, number = summary["plan"], resampled["lesions"]
+def _of_resampling(summary: Mapping[str, Any], name: str, target: Mapping[str, Any]) -> Iterator[DatasetWarning]:
+    plan, resampled = summary["plan"], target["resampled"]
+    number = resampled["lesions"]
     about = " (an estimate)" if resampled["how"] == "estimated" else ""
     if resampled["vanished"]:
         text = (
@@ -94,9 +91,9 @@ def _of_resampling(
         where = " in any slice" if plan["slicewise"] and summary["dimensions"] == 3 else ""
         before = target["annotated_below_min_voxels"]
         remedy = (
-            "see that they are no slips of the annotation, and evaluate them as a stratum of their own"
+            "check that they are not annotation errors, and evaluate them as a separate stratum"
             if before is None or resampled["below_min_voxels"] <= 1.1 * before
-            else f"as annotated it is {before}, so {_finer(summary)}"
+            else f"in the annotation it is {before}, so {_finer(summary)}"
         )
         text = (
             f"{_of(resampled['below_min_voxels'], number)} of {name} have fewer than {summary['min_voxels']} "
@@ -114,7 +111,7 @@ def _of_resampling(
 
 
 def _finer(summary: Mapping[str, Any]) -> str:
-    """How lesions get more voxels; nnU-Net takes another spacing on its command line for 3d_fullres only."""
+    """How lesions get more voxels; nnU-Net's command line can change the spacing of 3d_fullres only."""
     configuration = summary["plan"]["configuration"]
     if summary["dimensions"] == 3 and summary["plan"]["slicewise"]:
         return "see whether -c 3d_fullres does better"
@@ -145,7 +142,7 @@ def _of_folds(
             continue
         having = {case for case, entry in cases.items() if entry["targets"][name]["voxels"]}
         for part, consequence in (
-            ("val", "nothing can be said of it there"),
+            ("val", "it cannot be evaluated there"),
             ("train", "it cannot be learnt there"),
         ):
             folds = [str(index) for index, fold in enumerate(splits) if not having & set(fold[part])]
@@ -159,13 +156,13 @@ def _of_folds(
 
 
 def voxels_word(summary: Mapping[str, Any]) -> str:
-    """What the smallest parts of the images are called, as the network sees them."""
+    """``px`` or ``voxels``: the elements of the images as the network sees them."""
     slicewise = summary["plan"] is not None and summary["plan"]["slicewise"]
     return "px" if summary["dimensions"] == 2 or slicewise else "voxels"
 
 
 def by(numbers: Sequence[float]) -> str:
-    """Numbers of several axes."""
+    """Numbers of several axes, such as 4 x 4."""
     return " x ".join(f"{number:.4g}" for number in numbers)
 
 

@@ -1,4 +1,4 @@
-"""From a dataset of nnU-Net to what is measured of it, and from what was measured to the report."""
+"""Finds what there is to measure in a dataset of nnU-Net, and turns the measurements into the report."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,14 +20,14 @@ from nnunetv2_mamba.inspection.summary import Setting, summarize
 
 @dataclass(frozen=True)
 class Inspected:
-    """Everything that is known of a dataset before its cases are read.
+    """Everything that is known about a dataset before its cases are read.
 
     Attributes:
         dataset: its folders.
         description: content of dataset.json.
-        setting: what the lesions are held against.
-        preprocessed: the cases of the configuration; None where there are none.
-        folder: of the labels, or of the preprocessed cases where there are no others.
+        setting: what the lesions are compared with.
+        preprocessed: the preprocessed cases of the configuration; None if there are none.
+        folder: folder of the labels, or of the preprocessed cases if there are no labels.
         job: what all cases have in common.
         cases: their files.
     """
@@ -52,32 +52,32 @@ class Inspected:
         connectivity: Connectivity = "corners",
         values: Mapping[int, int] | None = None,
     ) -> "Inspected":
-        """Look at everything but the cases.
+        """Read everything but the cases.
 
         Args:
-            dataset: which.
-            plans_name: None for nnUNetPlans, if there are any.
-            configuration: None for 3d_fullres, or where there is none, the first.
-            trainer: whose network is looked at; None for that of S3-Mamba.
+            dataset: its folders.
+            plans_name: None for nnUNetPlans, if they exist.
+            configuration: None for 3d_fullres, or for the first one if there is no 3d_fullres.
+            trainer: trainer of the network that the lesions are compared with; None for that of S3-Mamba.
             min_voxels: lesions with fewer voxels are counted as tiny.
             connectivity: which voxels are neighbours.
             values: new label of each value that is replaced in all files.
 
         Raises:
-            EvaluationError: something is not there or cannot be read.
+            EvaluationError: a file is missing or cannot be read.
         """
         description, plans = dataset.description(), dataset.plans(plans_name)
         if plans is None and (configuration or trainer):
             raise EvaluationError(
-                f"{dataset.name} has no plans yet, which -c and -tr are about: run nnUNetv2_plan_and_preprocess, or "
-                "leave them out."
+                f"{dataset.name} has no plans yet, and -c and -tr need them: run nnUNetv2_plan_and_preprocess, or "
+                "leave out -c and -tr."
             )
         setting, preprocessed = Setting(min_voxels), None
         if plans is not None and dataset.preprocessed is not None:
             plan, planned = configuration_of(plans, configuration)
             setting = Setting(min_voxels, plan, network_of(trainer, planned))
             preprocessed = preprocessed_in(dataset.preprocessed, plans, planned)
-        folder, cases, reader = _cases(dataset, description, plans, preprocessed)
+        folder, cases, reader = _cases(dataset, description, plans=plans, preprocessed=preprocessed)
         only_preprocessed = reader is preprocessed
         job = Job(
             reader=reader,
@@ -92,13 +92,21 @@ class Inspected:
             values=values or {},
         )
         setting = dataclasses.replace(setting, only_preprocessed=only_preprocessed)
-        return cls(dataset, description, setting, preprocessed, folder, job, cases)
+        return cls(
+            dataset=dataset,
+            description=description,
+            setting=setting,
+            preprocessed=preprocessed,
+            folder=folder,
+            job=job,
+            cases=cases,
+        )
 
     def report(self, cases: Sequence[InspectedCase]) -> dict[str, Any]:
-        """Content of ``lesion_inspection.json``, without what it is and who made it.
+        """Content of ``lesion_inspection.json``, without its format, its author and the name of the dataset.
 
         Args:
-            cases: all of them, measured.
+            cases: all measured cases.
 
         Raises:
             EvaluationError: a file has values that dataset.json does not name, or a case is an image where others are
@@ -119,7 +127,7 @@ class Inspected:
         }
 
     def _findings(self) -> Iterator[DatasetWarning]:
-        """What does not fit together among the files."""
+        """Warnings about files that do not fit together."""
         missing = [files.case for files in self.cases if files.preprocessed is None]
         if self.preprocessed is not None and missing and not self.setting.only_preprocessed:
             text = (
@@ -137,10 +145,10 @@ class Inspected:
                 yield DatasetWarning("labels_changed", None, text)
 
     def _not_known(self) -> Iterator[str]:
-        """What cannot be said from the files that are there."""
+        """What the files do not tell."""
         plan = self.setting.plan
         if self.setting.only_preprocessed:
-            yield "which lesions vanished in resampling and which touch the border, for want of the labels themselves"
+            yield "which lesions vanished in resampling and which touch the border, without the labels themselves"
         elif plan is not None and self.preprocessed is None:
             yield (
                 f"which lesions vanish in resampling, and how large the others are exactly, until {plan.configuration} "
@@ -151,10 +159,11 @@ class Inspected:
 def _cases(
     dataset: Dataset,
     description: Mapping[str, Any],
+    *,
     plans: Mapping[str, Any] | None,
     preprocessed: Preprocessed | None,
 ) -> tuple[Path, list[InspectionFiles], SegmentationReader]:
-    """Folder and files of the labels, or for want of any those of the preprocessed cases, and what reads them."""
+    """Folder, files and reader of the labels, or of the preprocessed cases if there are no labels."""
     labels = dataset.label_files(description)
     if labels is not None:
         known = {} if preprocessed is None else preprocessed.files()

@@ -1,4 +1,4 @@
-"""What a configuration of nnU-Net's plans, and the network that a trainer makes of it, do with an image."""
+"""How a configuration of nnU-Net's plans resamples an image, and how the network of a trainer downsamples it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ def configuration_of(plans: Mapping[str, Any], name: str | None) -> tuple[Planne
 
     Args:
         plans: content of a plans file.
-        name: of the configuration; None for 3d_fullres, or where there is none, for the first.
+        name: of the configuration; None for 3d_fullres, or for the first one if there is no 3d_fullres.
 
     Raises:
         EvaluationError: there is no such configuration.
@@ -32,9 +32,13 @@ def configuration_of(plans: Mapping[str, Any], name: str | None) -> tuple[Planne
         raise EvaluationError(f"{plans['plans_name']} has no configuration {name}, only {', '.join(names)}: change -c.")
     configuration = PlansManager(dict(plans)).get_configuration(name).configuration
     spacing, patch = configuration["spacing"], configuration["patch_size"]
-    return PlannedConfiguration(
-        plans["plans_name"], name, tuple(map(float, spacing)), tuple(map(int, patch))
-    ), configuration
+    planned = PlannedConfiguration(
+        name=plans["plans_name"],
+        configuration=name,
+        spacing=tuple(map(float, spacing)),
+        patch_size=tuple(map(int, patch)),
+    )
+    return planned, configuration
 
 
 def preprocessed_in(folder: Path, plans: Mapping[str, Any], configuration: Mapping[str, Any]) -> Preprocessed | None:
@@ -59,16 +63,16 @@ def network_of(trainer: str | None, configuration: Mapping[str, Any]) -> Planned
         configuration: of the plans, with what it inherits.
 
     Returns:
-        None where the plans do not say by how much their network downsamples.
+        None if the plans do not say by how much their network downsamples.
 
     Raises:
-        EvaluationError: nnU-Net finds no trainer of that name, or it does not go with the plans.
+        EvaluationError: nnU-Net finds no trainer of that name, or it does not fit the plans.
     """
     from nnunetv2_mamba.plans.architecture import is_ours, mamba_architecture, token_size
 
     architecture = configuration["architecture"]
     if trainer is not None and trainer not in plugin.trainer_names() and not plugin.may_exist(trainer):
-        raise EvaluationError(f"there is no trainer {trainer}: ours are {', '.join(plugin.trainer_names())}.")
+        raise EvaluationError(f"there is no trainer {trainer}: this package has {', '.join(plugin.trainer_names())}.")
     if trainer is None and not architecture["arch_kwargs"].get("strides"):
         return None
     if trainer is not None or not is_ours(architecture):
@@ -84,7 +88,12 @@ def network_of(trainer: str | None, configuration: Mapping[str, Any]) -> Planned
         return None
     total_stride = np.prod(np.asarray(strides, dtype=int), axis=0).tolist()
     name = architecture["network_class_name"].rpartition(".")[2]
-    return PlannedNetwork(trainer or "nnUNetTrainer", name, tuple(token_size(architecture)), tuple(total_stride))
+    return PlannedNetwork(
+        trainer=trainer or "nnUNetTrainer",
+        name=name,
+        token=tuple(token_size(architecture)),
+        total_stride=tuple(total_stride),
+    )
 
 
 def _look_up(trainer: str) -> Any:

@@ -30,7 +30,7 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
         report: content of ``lesion_inspection.json``.
         path: of the file.
     """
-    # A style of the user's would change what has been made to fit.
+    # Another style of the user would change the layout.
     with style.context("default"):
         _figure(report).savefig(path, format="png", dpi=110)
 
@@ -69,7 +69,7 @@ def _figure(report: Mapping[str, Any]) -> Figure:
     for axes in panels.flat[len(sizes) :]:
         axes.set_visible(False)
     for axes, (name, (after, before)) in zip(panels.flat, sizes.items(), strict=False):
-        _panel(axes, report, name, after, before, edges)
+        _panel(axes, report, name=name, after=after, before=before, edges=edges)
     for column in range(columns):
         shown = [axes for axes in panels[:, column] if axes.get_visible()]
         if shown:
@@ -83,7 +83,7 @@ def _figure(report: Mapping[str, Any]) -> Figure:
 
 
 def _panel(
-    axes: Axes, report: Mapping[str, Any], name: str, after: np.ndarray, before: np.ndarray, edges: np.ndarray
+    axes: Axes, report: Mapping[str, Any], *, name: str, after: np.ndarray, before: np.ndarray, edges: np.ndarray
 ) -> None:
     tiny, token = after < report["min_voxels"], after < _token(report)
     groups = [after[tiny & (after > 0)], after[~tiny & token], after[~tiny & ~token]]
@@ -138,7 +138,7 @@ def _legend(report: Mapping[str, Any], sizes: Mapping[str, tuple[np.ndarray, np.
 
 
 def _diameters(axes: Axes, report: Mapping[str, Any]) -> None:
-    """A second axis on top with the diameter of discs or balls, where all voxels are of one size."""
+    """A second axis on top with the diameter of discs or balls, if all voxels have the same size."""
     plan = report["plan"]
     spacings = {tuple(case["spacing"]) for case in report["per_case"]} if plan is None else {tuple(plan["spacing"])}
     if len(spacings) > 1:
@@ -155,7 +155,7 @@ def _diameters(axes: Axes, report: Mapping[str, Any]) -> None:
             lambda diameter: unit * np.maximum(diameter, 1e-9) ** len(spacing) / voxel,
         ),
     )
-    where = "" if plan is None else f" of so many {voxels_word(report)} after resampling"
+    where = "" if plan is None else " after resampling"
     top.set_xlabel(f"equivalent diameter in {report['unit']}{where}", fontsize="small")
     top.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     top.xaxis.set_minor_formatter(LogFormatter())
@@ -166,7 +166,7 @@ def _edges(report: Mapping[str, Any], largest: float) -> np.ndarray:
     """Borders between bins that are about equally wide on a logarithmic axis, some of them at the vertical lines."""
     bounds = {report["min_voxels"], _token(report)}
     steps = math.ceil(math.log10(max(largest, *bounds) + 1) * _BINS_PER_DECADE) + 1
-    # Between whole numbers, so that no bin lies where no size can be.
+    # The edges lie between whole numbers, so that each bin contains a possible size.
     edges = np.unique(np.round(np.logspace(0, steps / _BINS_PER_DECADE, steps + 1))) - 0.5
     for bound in bounds:
         border = _border(report, bound)
@@ -175,7 +175,7 @@ def _edges(report: Mapping[str, Any], largest: float) -> np.ndarray:
 
 
 def _border(report: Mapping[str, Any], bound: int) -> float:
-    """Where the sizes below a bound end: between whole numbers, unless they are estimates."""
+    """End of the sizes below a bound: between whole numbers, unless the sizes are estimates."""
     resampled = next(iter(report["targets"].values()))["resampled"]
     return float(bound) if resampled is not None and resampled["how"] == "estimated" else bound - 0.5
 

@@ -18,13 +18,13 @@ QUANTILES = {"min": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "
 
 @dataclass(frozen=True)
 class PlannedNetwork:
-    """What a network makes of an image.
+    """How a network downsamples an image.
 
     Attributes:
-        trainer: that trains it.
+        trainer: trainer of the network.
         name: of its class.
-        token: voxels that its first layer joins, one number an axis; all 1 where it keeps the full resolution.
-        total_stride: voxels that one of its coarsest cells covers, one number an axis.
+        token: voxels that its first layer joins, one number per axis; all 1 if it keeps the full resolution.
+        total_stride: voxels in one of its coarsest cells, one number per axis.
     """
 
     trainer: str
@@ -35,12 +35,12 @@ class PlannedNetwork:
 
 @dataclass(frozen=True)
 class PlannedConfiguration:
-    """The part of nnU-Net's plans that decides what a network gets to see.
+    """The part of nnU-Net's plans that determines what a network sees.
 
     Attributes:
         name: of the plans.
         configuration: of the plans.
-        spacing: of the voxels after resampling, one number an axis.
+        spacing: of the voxels after resampling, one number per axis.
         patch_size: in these voxels.
     """
 
@@ -52,13 +52,13 @@ class PlannedConfiguration:
 
 @dataclass(frozen=True)
 class Setting:
-    """What the lesions are held against.
+    """What the lesions are compared with.
 
     Attributes:
         min_voxels: lesions with fewer voxels are counted as tiny.
-        plan: what resamples them; None where there is none yet.
-        network: what is to find them; None where nothing is known of it.
-        only_preprocessed: whether the lesions were measured in preprocessed segmentations, for want of others.
+        plan: the configuration that resamples them; None if there are no plans yet.
+        network: the network that is trained to find them; None where it is unknown.
+        only_preprocessed: whether the lesions were measured in preprocessed segmentations, because there are no others.
     """
 
     min_voxels: int
@@ -68,12 +68,12 @@ class Setting:
 
 
 def summarize(cases: Sequence[InspectedCase], job: Job, setting: Setting) -> dict[str, Any]:
-    """Numbers of the dataset and each of its targets, as JSON has them; ``docs/inspect.md`` defines each.
+    """Numbers of the dataset and of each target, ready for JSON; ``docs/inspect.md`` defines each of them.
 
     Args:
         cases: at least one.
-        job: what they were measured with.
-        setting: what their lesions are held against.
+        job: what the cases have in common.
+        setting: what their lesions are compared with.
     """
     dimensions, unit = cases[0].dimensions, cases[0].unit
     foreground = [label for target in job.targets for label in target.labels]
@@ -93,20 +93,20 @@ def summarize(cases: Sequence[InspectedCase], job: Job, setting: Setting) -> dic
         "lesion_free_cases": lesion_free,
         "foreground_fraction": quantiles(fractions),
         "ignored_fraction": None if job.ignore_label is None else _share(cases, [job.ignore_label], None),
-        "targets": {target.name: _of_target(cases, target, job, setting) for target in job.targets},
+        "targets": {target.name: _of_target(cases, target, job=job, setting=setting) for target in job.targets},
         "per_case": [_of_case(case, job.slicewise) for case in cases],
     }
 
 
 def quantiles(values: Sequence[float] | np.ndarray) -> dict[str, float] | None:
-    """Quantiles by name; None of nothing."""
+    """Quantiles by name; None without values."""
     if not len(values):
         return None
     return dict(zip(QUANTILES, np.quantile(values, list(QUANTILES.values())).tolist(), strict=True))
 
 
 def smaller_half_share(sizes: np.ndarray) -> float | None:
-    """Share of the volume of all lesions that the smaller half of them has; of an odd number, without the middle one.
+    """Share of the volume that the smaller half of the lesions has; the middle of an odd number is not in it.
 
     Args:
         sizes: of the lesions (n,).
@@ -119,7 +119,7 @@ def diameter(sizes: np.ndarray, dimensions: int) -> np.ndarray:
     return 2 * np.sqrt(sizes / math.pi) if dimensions == 2 else np.cbrt(6 * sizes / math.pi)
 
 
-def _of_target(cases: Sequence[InspectedCase], target: Target, job: Job, setting: Setting) -> dict[str, Any]:
+def _of_target(cases: Sequence[InspectedCase], target: Target, *, job: Job, setting: Setting) -> dict[str, Any]:
     lesions = [case.targets[target.name] for case in cases]
     numbers = np.array([len(of_case.border) for of_case in lesions])
     annotated = Extent.joined([of_case.annotated for of_case in lesions])
@@ -141,11 +141,11 @@ def _of_target(cases: Sequence[InspectedCase], target: Target, job: Job, setting
         "touch_border": int(np.concatenate([of_case.border for of_case in lesions]).sum()) if known else None,
         "in_one_slice": int((annotated.slices == 1).sum()) if cases[0].dimensions == 3 else None,
         "annotated_below_min_voxels": _below(annotated.seen(job.slicewise), setting.min_voxels) if known else None,
-        "resampled": None if setting.plan is None else _resampled(cases, target, job, setting),
+        "resampled": None if setting.plan is None else _resampled(cases, target, job=job, setting=setting),
     }
 
 
-def _resampled(cases: Sequence[InspectedCase], target: Target, job: Job, setting: Setting) -> dict[str, Any]:
+def _resampled(cases: Sequence[InspectedCase], target: Target, *, job: Job, setting: Setting) -> dict[str, Any]:
     """How a network sees the lesions."""
     lesions = [case.targets[target.name] for case in cases]
     followed = [of_case.resampled.seen(job.slicewise) for of_case in lesions if of_case.resampled is not None]
@@ -192,7 +192,7 @@ def _of_case(case: InspectedCase, slicewise: bool) -> dict[str, Any]:
 
 
 def _share(cases: Sequence[InspectedCase], labels: Sequence[int], ignore_label: int | None) -> float:
-    """Share of the annotated voxels of cases that have one of some labels; 0 where nothing is annotated."""
+    """Share of the annotated voxels of cases that have one of some labels; 0 if no voxel is annotated."""
     wanted = sum(case.voxels.get(label, 0) for case in cases for label in set(labels))
     annotated = sum(number for case in cases for value, number in case.voxels.items() if value != ignore_label)
     return wanted / max(annotated, 1)

@@ -1,4 +1,4 @@
-"""All cases of a dataset, one after the other or on several processes."""
+"""Measures all cases of a dataset, one after the other or in several processes."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,8 +16,8 @@ def survey(
 
     Args:
         job: what they have in common.
-        cases: where they are.
-        processes: how many cases at a time; a few small ones are measured in this process in any case.
+        cases: their files.
+        processes: number of processes; a few small cases are always measured in this process.
         progress: whether to show a bar on stderr.
 
     Returns:

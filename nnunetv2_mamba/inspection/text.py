@@ -12,7 +12,7 @@ _COLUMN = 20
 
 
 def render(report: Mapping[str, Any]) -> str:
-    """Everything but the single cases.
+    """The report without its single cases, as text.
 
     Args:
         report: content of ``lesion_inspection.json``.
@@ -25,7 +25,7 @@ def render(report: Mapping[str, Any]) -> str:
 
 
 def shortened(name: str, width: int) -> str:
-    """A name, without its middle where it is longer than so many characters: names differ at their ends."""
+    """A name of at most `width` characters; a longer name loses its middle, because names differ at their ends."""
     half = (width - 2) // 2
     return name if len(name) <= width else f"{name[:half]}..{name[-half:]}"
 
@@ -84,8 +84,8 @@ def _rows(report: Mapping[str, Any], target: Mapping[str, Any]) -> list[tuple[st
         ("lesions a case with them, median (most)", _pair(target["lesions_per_case_with"], "median", "max")),
         ("share of all annotated voxels", f"{target['foreground_fraction']:.3%}"),
         (f"size in {report['size_unit']}, median", _value(target["size"], "median")),
-        ("  5 % to 95 %", _pair(target["size"], "q05", "q95", " to ")),
-        ("  smallest to largest", _pair(target["size"], "min", "max", " to ")),
+        ("  5 % to 95 %", _pair(target["size"], "q05", "q95", between=" to ")),
+        ("  smallest to largest", _pair(target["size"], "min", "max", between=" to ")),
         (f"equivalent diameter in {report['unit']}, median", _value(target["diameter"], "median")),
         ("volume in the smaller half of the lesions", _percent(target["smaller_half_share"])),
         ("touch the border of the image", _share(target["touch_border"], number)),
@@ -138,7 +138,7 @@ def _value(quantiles: Mapping[str, float] | None, name: str) -> str:
     return "-" if quantiles is None else _number(quantiles[name])
 
 
-def _pair(quantiles: Mapping[str, float] | None, first: str, second: str, between: str | None = None) -> str:
+def _pair(quantiles: Mapping[str, float] | None, first: str, second: str, *, between: str | None = None) -> str:
     if quantiles is None:
         return "-"
     values = [_number(quantiles[first]), _number(quantiles[second])]

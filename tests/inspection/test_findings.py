@@ -51,15 +51,15 @@ def test_few_cases(summary_of):
 def test_tiny_before_there_are_plans(summary_of):
     found = by_kind(summary_of(many(a=SQUARE, b=DOT)))
     assert found["tiny"].startswith(
-        "10 of 20 lesions (50%) of blob have fewer than 3 voxels: see that they are no slips"
+        "10 of 20 lesions (50%) of blob have fewer than 3 voxels: check that they are not annotation errors"
     )
 
 
 def test_tiny_as_annotated_is_not_blamed_on_resampling(summary_of):
     found = by_kind(summary_of(many(a=SQUARE, b=DOT), setting=Setting(3, PLAN)))
     assert found["tiny"] == (
-        "10 of 20 lesions (50%) of blob have fewer than 3 px of 2d (an estimate): see that they are no slips of the "
-        "annotation, and evaluate them as a stratum of their own."
+        "10 of 20 lesions (50%) of blob have fewer than 3 px of 2d (an estimate): check that they are not annotation "
+        "errors, and evaluate them as a separate stratum."
     )
 
 
@@ -67,7 +67,7 @@ def test_made_tiny_by_resampling(summary_of):
     coarse = PlannedConfiguration("nnUNetPlans", "2d", (3.0, 3.0), (8, 8))
     found = by_kind(summary_of(many(a=SQUARE), setting=Setting(3, coarse)))
     assert found["tiny"].endswith(
-        "as annotated it is 0, so add a configuration to the plans that inherits from 2d and has a finer spacing."
+        "in the annotation it is 0, so add a configuration to the plans that inherits from 2d and has a finer spacing."
     )
 
 
