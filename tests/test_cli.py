@@ -132,7 +132,7 @@ def test_nnunet_gets_the_arguments_untouched(monkeypatch, command, entry, argume
 @pytest.mark.parametrize("words", [["-tr", "nnUNetTrainerS3Mambo"], ["-tr=nnUNetTrainerS3Mambo"]])
 def test_an_unknown_trainer_gets_the_list_before_nnunet_starts(monkeypatch, words):
     monkeypatch.setattr(Train, "entry", lambda self: pytest.fail("nnU-Net was started"))
-    with pytest.raises(SystemExit, match=r"-tr nnUNetTrainerS3Mambo: .* ours are .*nnUNetTrainerS3Mamba"):
+    with pytest.raises(SystemExit, match=r"-tr nnUNetTrainerS3Mambo: .* this package has .*nnUNetTrainerS3Mamba"):
         cli.main(["train", "7", "2d", "0", *words])
 
 
@@ -197,7 +197,7 @@ def test_the_module_is_the_command_too():
     [
         (["train", "8", "2d", "0", "-tr", "nnUNetTrainerS3Mamba"], "Could not find a dataset with the ID 8"),
         (["predict", "-i", "a", "-o", "b", "-d", "8", "-c", "2d"], "Could not find a dataset with the ID 8"),
-        (["train", "7", "2d", "0", "-tr", "nnUNetTrainerS3Mambo"], "ours are nnUNetTrainerCurriculum, "),
+        (["train", "7", "2d", "0", "-tr", "nnUNetTrainerS3Mambo"], "this package has nnUNetTrainerCurriculum, "),
     ],
 )
 def test_a_mistake_is_one_message_in_a_new_process_too(words, sentence):

@@ -1,1 +1,1 @@
-"""Commands of the command line: one dataclass a command, whose fields are its options and whose run() does the work."""
+"""Commands of the command line: one dataclass per command. Its fields are the options, its run() does the work."""

@@ -1,4 +1,4 @@
-"""``nnUNetv2_mamba demo``: from raw images to a report, with stock nnU-Net, on the sample that ships with us."""
+"""``nnUNetv2_mamba demo``: from raw images to a report, with stock nnU-Net, on the sample of this package."""
 
 import json
 import os
@@ -33,11 +33,11 @@ class DemoError(RuntimeError):
 class Demo:
     """Plans, trains, predicts and evaluates on real fundus images, showing each nnU-Net command before it runs.
 
-    Run again, it keeps what is finished and goes on from there. It deletes nothing.
+    A second run keeps what is finished and goes on from there. The demo deletes nothing.
 
     Attributes:
         out: folder for everything it writes; new, empty, or of an earlier run.
-        trainer: one of this package's; those of others know nothing of `epochs` and would take their full length.
+        trainer: one of this package's trainers; other trainers ignore `epochs` and take their full length.
         epochs: length of the training; None for the length that suits two CPU cores.
     """
 
@@ -69,7 +69,8 @@ class Demo:
         self._claim_folder()
         shell = Shell(self._root, self._variables())
         print(
-            "The commands below are stock nnU-Net's, the last two ours; after these lines you can type them yourself.\n"
+            "The last two commands below are this package's, the others are stock nnU-Net's. "
+            "To type them yourself, start with these lines:\n"
         )
         shell.show_setting()
         dataset = copy_sample(self._root / "nnUNet_raw")
@@ -109,18 +110,18 @@ class Demo:
         return "cuda" if torch.cuda.is_available() else "cpu"
 
     def _variables(self) -> dict[str, str]:
-        """Environment of the commands: nnU-Net's folders, a short training, few processes; values of the user win."""
+        """Variables for the commands: folders, a short training, few processes; variables that are set are kept."""
         folders = {name: str(self._root / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
         quick = {
             **QUICK_RUN,
             "nnUNet_n_proc_DA": "1",
             "nnUNet_def_n_proc": "1",
-            # Threads that spin while they wait take the cores away from the process that augments the images.
+            # Threads that spin while they wait slow down the process that augments the images.
             "OMP_WAIT_POLICY": "PASSIVE",
             "PYTHONUNBUFFERED": "1",
         }
         if self._device == "cuda":
-            # Compiling pays off in a real training only; it would take longer than this one.
+            # Compiling takes longer than this short training.
             quick["nnUNet_compile"] = "f"
         variables = folders | {name: os.environ.get(name, value) for name, value in quick.items()}
         if self.epochs is not None:
@@ -128,15 +129,15 @@ class Demo:
         return variables
 
     def _claim_folder(self) -> None:
-        """Makes the folder ours, or says why it cannot be; keeps what each training in it was asked to be."""
+        """Checks that the demo may use the folder, and saves the settings of each training in it."""
         if self.epochs is not None and self.epochs < 1:
             raise DemoError(f"{self.epochs} epochs are too few; ask for 1 or more")
         settings_file = self._root / "demo.json"
         if self.trainer not in plugin.trainer_names():
             names = ", ".join(plugin.trainer_names())
-            raise DemoError(f"{self.trainer} is none of this package's trainers, which can train briefly: take {names}")
+            raise DemoError(f"{self.trainer} is not a trainer of this package: choose one of {names}")
         if self._root.exists() and not settings_file.exists() and (self._root.is_file() or any(self._root.iterdir())):
-            raise DemoError(f"{self._root} exists and is not of a demo; name another folder with --out")
+            raise DemoError(f"{self._root} exists and is not the folder of a demo; name another folder with --out")
         settings = json.loads(settings_file.read_text()) if settings_file.exists() else {}
         wanted = {name: value for name, value in self._variables().items() if name in QUICK_RUN}
         earlier = settings.get(self.trainer, wanted)
@@ -190,7 +191,7 @@ class Demo:
     def _report(self, shell: Shell) -> None:
         out = self._predictions.relative_to(self._root)
         command = ["nnUNetv2_mamba", "report", str(out), "-o", self._page.name]
-        # Tiles of one eye are alike, so eyes should be drawn and not tiles; but from four nobody can tell an interval.
+        # Tiles of one eye are alike, so eyes should be drawn and not tiles. But four eyes are too few for an interval.
         reason = "Put it on one page, with pictures; with more eyes, --patient '^IDRiD_[0-9]+' gives intervals by eye"
         shell.run("report", reason, command)
 
@@ -200,7 +201,7 @@ class Demo:
         cases = cases_in(dataset / "labelsTs")
         print(f"\n{len(cases)} held-out tiles of {len({eye_of(case) for case in cases})} eyes")
         print("\n".join(table_of(scores)))
-        draw(dataset, self._predictions, scores, self.trainer, self._root / "demo.png")
+        draw(dataset, self._predictions, scores=scores, trainer=self.trainer, out=self._root / "demo.png")
         print(f"\nreport    {self._page}\npicture   {self._root / 'demo.png'}")
         print(f"numbers   {self._predictions / 'summary.json'}, {self._predictions / 'lesion_summary.json'}")
         print(f"training  {self._fold / 'progress.png'}")

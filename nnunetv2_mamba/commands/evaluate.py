@@ -57,7 +57,7 @@ class Evaluate:
     geometry: str = field(
         default="world",
         metadata=option(
-            "voxels: compare voxel by voxel, whatever the headers say; world: do so with a warning where they differ",
+            "voxels: compare voxel by voxel and ignore the headers; world: do so with a warning if the headers differ",
             choices=get_args(Geometry),
         ),
     )
@@ -66,7 +66,7 @@ class Evaluate:
     )
     allow_missing: bool = field(default=False, metadata=option("count a missing prediction as predicted empty"))
     processes: int | None = field(
-        default=None, metadata=option("cases at a time; as many as there are cores, at most 8, unless given", "-np")
+        default=None, metadata=option("number of processes; default: number of cores, at most 8", "-np")
     )
 
     def run(self) -> int:
@@ -99,11 +99,13 @@ class Evaluate:
         if self.model is not None and self.pred is None:
             if self.djfile or self.pfile:
                 raise EvaluationError("a trained model has dataset.json and plans.json: leave out -djfile and -pfile.")
-            return sources.trained_model(self.model, self.folds, self.ref, self.images)
+            return sources.trained_model(self.model, folds=self.folds, reference=self.ref, images=self.images)
         if self.model is None and self.pred is not None and self.ref is not None:
             if self.folds:
                 raise EvaluationError(f"-f {' '.join(self.folds)} is for a trained model: leave it out.")
-            return sources.predictions(self.pred, self.ref, self.djfile, self.pfile, self.images)
+            return sources.predictions(
+                self.pred, self.ref, dataset_file=self.djfile, plans_file=self.pfile, images=self.images
+            )
         raise EvaluationError("give the folder of a trained model, or -ref and -pred; --help explains.")
 
     def _protocol(self) -> Protocol:
@@ -128,13 +130,13 @@ def evaluate(
     """Evaluate all cases of a trained model or a folder of predictions.
 
     Args:
-        source: where they are.
+        source: the cases.
         protocol: the rules.
         sensitivity: whether to count under other protocols too.
         allow_missing: whether a missing prediction counts as predicted empty.
-        processes: cases at a time; None for as many as there are cores, at most 8.
+        processes: number of processes; None for the number of cores, at most 8.
         progress: whether to show a progress bar.
-        geometry: ``voxels`` where voxels of the same index belong together whatever the headers say.
+        geometry: ``voxels`` if voxels of the same index belong together, whatever the headers say.
         values: new label of each value that is replaced in all files.
 
     Raises:
@@ -163,7 +165,7 @@ def evaluate(
 
 
 def _writable(folder: Path) -> Path:
-    """The folder, made if need be; before minutes are spent on what could not be kept."""
+    """The folder, made if it does not exist; checked before the evaluation, which can take minutes."""
     if folder.exists() and not folder.is_dir():
         raise EvaluationError(f"{folder} is a file: name a folder with -o.")
     folder.mkdir(parents=True, exist_ok=True)

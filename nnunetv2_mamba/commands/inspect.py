@@ -1,4 +1,4 @@
-"""``nnUNetv2_mamba inspect``: what a dataset asks of a network, before anything is trained."""
+"""``nnUNetv2_mamba inspect``: the lesions of a dataset, before training."""
 
 import json
 from dataclasses import dataclass, field
@@ -20,23 +20,26 @@ class Inspect:
 
     Attributes:
         dataset: id or name.
-        configuration: of the plans; None for 3d_fullres, or where there is none, the first.
-        plans: name of the plans; None for nnUNetPlans, if there are any.
-        trainer: whose network is looked at; None for that of S3-Mamba.
+        configuration: of the plans; None for 3d_fullres, or for the first one if there is no 3d_fullres.
+        plans: name of the plans; None for nnUNetPlans, if they exist.
+        trainer: trainer of the network that the lesions are compared with; None for that of S3-Mamba.
         min_voxels: lesions with fewer voxels are counted as tiny.
         connectivity: which voxels are neighbours.
         values: replacements of labels, such as 255=1.
         out: folder for the results.
-        processes: cases at a time.
+        processes: number of processes.
     """
 
     dataset: str = field(metadata=option("dataset id or name", "-d"))
     configuration: str | None = field(
         default=None, metadata=option("configuration of the plans; 3d_fullres unless given, or else the first", "-c")
     )
-    plans: str | None = field(default=None, metadata=option("plans; nnUNetPlans unless given, if there are any", "-p"))
+    plans: str | None = field(default=None, metadata=option("plans; nnUNetPlans unless given, if they exist", "-p"))
     trainer: str | None = field(
-        default=None, metadata=option("trainer whose network is looked at; nnUNetTrainerS3Mamba unless given", "-tr")
+        default=None,
+        metadata=option(
+            "trainer whose network the lesions are compared with; nnUNetTrainerS3Mamba unless given", "-tr"
+        ),
     )
     min_voxels: int = field(default=10, metadata=option("count lesions with fewer voxels as tiny", metavar="N"))
     connectivity: str = field(
@@ -52,7 +55,7 @@ class Inspect:
         ),
     )
     processes: int | None = field(
-        default=None, metadata=option("cases at a time; as many as there are cores, at most 8, unless given", "-np")
+        default=None, metadata=option("number of processes; default: number of cores, at most 8", "-np")
     )
 
     def run(self) -> int:
@@ -109,6 +112,8 @@ class Inspect:
 
         folder = self.out or preprocessed or Path()
         if any(next(folder.glob(f"*{ending}"), None) for ending in (".b2nd", ".npz", ".pkl")):
-            raise EvaluationError(f"{folder} holds preprocessed cases, which nnU-Net wants alone: choose another -o.")
+            raise EvaluationError(
+                f"{folder} holds preprocessed cases, and nnU-Net allows no other files there: choose another -o."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         return folder

@@ -21,7 +21,8 @@ class Networks:
     """List our networks with their parameters and multiply-adds, as published or as a plan makes them.
 
     Attributes:
-        names: which; all that are registered unless given. That of another package has its module in front.
+        names: names of networks; all registered networks unless given. For a network of another package, its module is
+            in front of its name.
         dataset: id or name of a preprocessed dataset, whose plan sizes the networks; None for the published sizes.
         configuration: of the plan.
         plans: name of the plans.
@@ -30,7 +31,7 @@ class Networks:
 
     names: list[str] | None = field(
         default=None,
-        metadata=option("networks; all unless given, with its module in front for others", "NAME", nargs="*"),
+        metadata=option("networks; all unless given. PACKAGE.MODULE.NAME for other packages", "NAME", nargs="*"),
     )
     dataset: str | None = field(
         default=None, metadata=option("dataset id or name, whose plan sizes the networks", "-d")
@@ -71,11 +72,11 @@ class Networks:
         description = read_json(Path(str(dataset.preprocessed), "dataset.json"))
         channels = determine_num_input_channels(plans, configuration, description)
         heads = plans.get_label_manager(description).num_segmentation_heads
-        return [_planned_row(network, configuration, channels, heads) for network in networks]
+        return [_planned_row(network, configuration, channels=channels, heads=heads) for network in networks]
 
 
 def table_rows(networks: Sequence[type["UShapedNetwork"]]) -> list[tuple[str, ...]]:
-    """One row a network, as `HEADING` says, of the published size.
+    """One row per network, with the columns of `HEADING`, for the published size.
 
     Args:
         networks: registered ones.
@@ -117,7 +118,7 @@ def _row(network: type["UShapedNetwork"], built: "UShapedNetwork", size: Sequenc
     )
 
 
-def _planned_row(network: type["UShapedNetwork"], configuration: Any, channels: int, heads: int) -> tuple[str, ...]:
+def _planned_row(network: type["UShapedNetwork"], configuration: Any, *, channels: int, heads: int) -> tuple[str, ...]:
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
     from nnunetv2_mamba.plans.architecture import mamba_architecture
@@ -127,8 +128,8 @@ def _planned_row(network: type["UShapedNetwork"], configuration: Any, channels: 
         architecture["network_class_name"],
         architecture["arch_kwargs"],
         architecture["_kw_requires_import"],
-        channels,
-        heads,
+        input_channels=channels,
+        output_channels=heads,
         deep_supervision=False,
     )
     return _row(network, built, configuration.patch_size)

@@ -1,4 +1,4 @@
-"""What the dataclasses of the commands are made of."""
+"""Options of the commands."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ def option(help: str, *flags: str, **settings: Any) -> dict[str, Any]:
 
     Args:
         help: what ``--help`` says.
-        *flags: spellings of the option; ``--name`` of the field where none is given. A word without a dash makes it a
-            positional argument, which that word stands for in the help.
+        *flags: spellings of the option; ``--name`` of the field if none is given. A word without a dash makes it a
+            positional argument and names it in the help.
         **settings: anything else that `argparse` takes, such as ``nargs`` or ``metavar``.
     """
     return {"help": help, "flags": flags, "settings": settings}

@@ -11,7 +11,7 @@ class Predict(StockCommand):
     """Predict with nnU-Net; takes the arguments of nnUNetv2_predict."""
 
     def dataset(self) -> str | None:
-        """What follows -d."""
+        """Value of -d."""
         return value_of(self.arguments, "-d")
 
     def entry(self) -> Any:

@@ -1,4 +1,4 @@
-"""What the commands that hand over to nnU-Net have in common."""
+"""What the commands that call a command of nnU-Net have in common."""
 
 import sys
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from nnunetv2_mamba.commands.options import PROGRAM
 
 @dataclass
 class StockCommand:
-    """A command of nnU-Net that gets its arguments untouched, once our trainers can be found.
+    """A command of nnU-Net that finds our trainers and gets its arguments unchanged.
 
     Attributes:
-        arguments: everything behind the command's name.
+        arguments: everything after the command's name.
     """
 
     arguments: list[str]
 
     def run(self) -> int:
-        """Check what is cheap to check, then hand over to nnU-Net."""
+        """Make the cheap checks, then call nnU-Net's command."""
         plugin.expose_trainers()
         self.check_trainer()
         self.check_dataset()
@@ -28,7 +28,7 @@ class StockCommand:
         return self.entry()() or 0
 
     def check_trainer(self) -> None:
-        """Refuse a trainer that nnU-Net cannot find before it spends seconds on looking."""
+        """Refuse a trainer that nnU-Net cannot find, before its search, which takes seconds."""
         trainer = value_of(self.arguments, "-tr")
         if trainer is None:
             return
@@ -39,11 +39,11 @@ class StockCommand:
             return
         raise SystemExit(
             f"-tr {trainer}: neither nnU-Net, nor nnUNet_extTrainer, nor this package has such a trainer; "
-            f"ours are {', '.join(plugin.trainer_names())}"
+            f"this package has {', '.join(plugin.trainer_names())}"
         )
 
     def check_dataset(self) -> None:
-        """Refuse a missing dataset in nnU-Net's own words, without a stack of calls."""
+        """Refuse a missing dataset with nnU-Net's own message, without a traceback."""
         dataset = self.dataset()
         if dataset is None:
             return
@@ -55,7 +55,7 @@ class StockCommand:
             raise SystemExit(str(error)) from error
 
     def check_torchvision(self) -> None:
-        """Refuse a torchvision that would end nnU-Net's look-up of trainers of other packages, with the remedy."""
+        """Refuse a torchvision with which nnU-Net's search for trainers fails; the message has the remedy."""
         trainer = value_of(self.arguments, "-tr")
         if trainer not in plugin.trainer_names():
             return
@@ -75,7 +75,7 @@ class StockCommand:
 
 
 def value_of(arguments: list[str], flag: str) -> str | None:
-    """What follows a flag, as ``-tr NAME`` or ``-tr=NAME``; None where the flag is not there."""
+    """Value of a flag, as ``-tr NAME`` or ``-tr=NAME``; None without the flag."""
     for position, argument in enumerate(arguments):
         if argument == flag:
             return next(iter(arguments[position + 1 :]), None)

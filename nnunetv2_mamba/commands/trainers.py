@@ -13,6 +13,6 @@ class Trainers:
     folder: bool = field(default=False, metadata=option("print their folder, for nnUNet_extTrainer"))
 
     def run(self) -> int:
-        """Print one name a line, or the folder."""
+        """Print one name per line, or the folder."""
         print(plugin.trainers_folder() if self.folder else "\n".join(plugin.trainer_names()))
         return 0

@@ -12,10 +12,10 @@ EYES_PER_FOLD = 2
 
 
 def copy_sample(nnunet_raw: Path) -> Path:
-    """Puts the sample where nnU-Net looks for raw datasets; a dataset that is already there stays as it is.
+    """Copies the sample into nnU-Net's folder of raw datasets; an existing dataset is not changed.
 
     Args:
-        nnunet_raw: nnU-Net's folder of raw datasets, created where missing.
+        nnunet_raw: nnU-Net's folder of raw datasets; made if it does not exist.
 
     Returns:
         Folder of the dataset.
@@ -49,7 +49,7 @@ def splits_by_eye(cases: list[str]) -> list[dict[str, list[str]]]:
         cases: case names, each starting with its eye.
 
     Returns:
-        One dictionary a fold with the keys ``train`` and ``val``.
+        One dictionary per fold with the keys ``train`` and ``val``.
     """
     eyes = sorted({eye_of(case) for case in cases})
     folds = []

@@ -12,14 +12,14 @@ from PIL import Image
 
 from nnunetv2_mamba.demo.scores import DemoScores, format_score
 
-# Cyan and magenta stay apart from each other, also for colour-blind readers, and from anything on a grey fundus.
+# Colour-blind readers can tell cyan and magenta apart, and nothing on a grey fundus has these colours.
 COLOURS = {1: "#19d3f3", 2: "#ff4fd8"}
 TILES = 6
 ROWS = 3
 
 
 def spread_over_lesion_area(labels: Path, count: int = TILES) -> list[str]:
-    """Cases at equal steps of the order by lesion area, least to most; the prediction has no say.
+    """Cases at equal steps in the order of lesion area, smallest first; the prediction does not matter.
 
     Args:
         labels: folder of label images (H, W).
@@ -39,7 +39,7 @@ def read(file: Path) -> np.ndarray:
     return np.asarray(Image.open(file))
 
 
-def draw(dataset: Path, predictions: Path, scores: list[DemoScores], trainer: str, out: Path) -> None:
+def draw(dataset: Path, predictions: Path, *, scores: list[DemoScores], trainer: str, out: Path) -> None:
     """Writes the picture.
 
     Args:
@@ -59,13 +59,13 @@ def draw(dataset: Path, predictions: Path, scores: list[DemoScores], trainer: st
         cells = halves[column].subgridspec(ROWS, 3, wspace=0.025, hspace=0.17)
         image = read(dataset / "imagesTs" / f"{case}_0000.png")
         overlays = [None, read(dataset / "labelsTs" / f"{case}.png"), read(predictions / f"{case}.png")]
-        _tile(figure, cells, row, image, overlays, _caption(case, scores))
-    _headings(figure, dataset, scores, trainer)
+        _tile(figure, cells, row=row, image=image, overlays=overlays, caption=_caption(case, scores))
+    _headings(figure, dataset, scores=scores, trainer=trainer)
     figure.savefig(out)
 
 
 def _tile(
-    figure: Figure, cells: GridSpec, row: int, image: np.ndarray, overlays: list[np.ndarray | None], caption: str
+    figure: Figure, cells: GridSpec, *, row: int, image: np.ndarray, overlays: list[np.ndarray | None], caption: str
 ) -> None:
     for column, (title, overlay) in enumerate(zip(("image", "ground truth", "prediction"), overlays, strict=True)):
         axes = figure.add_subplot(cells[row, column])
@@ -81,7 +81,7 @@ def _tile(
 
 
 def _overlay(axes: Axes, image: np.ndarray, labels: np.ndarray) -> None:
-    # Green carries the contrast of a fundus photograph; as grey it leaves the colours to the classes.
+    # The green channel has the contrast of a fundus photograph. It is shown as grey, so that only classes have colours.
     green = image[..., 1].astype(float)
     low, high = np.percentile(green, (0.5, 99.5))
     grey = np.clip((green - low) / max(high - low, 1), 0, 1) * 0.8 + 0.05
@@ -91,7 +91,7 @@ def _overlay(axes: Axes, image: np.ndarray, labels: np.ndarray) -> None:
         shown[inside] = 0.65 * shown[inside] + 0.35 * np.array(to_rgb(colour))
     axes.imshow(shown, interpolation="bicubic")
     for value, colour in COLOURS.items():
-        # A lesion that touches the border would be outlined by an open line without the rim of zeros.
+        # The rim of zeros closes the outline of a lesion that touches the border.
         inside = np.pad(labels == value, 1)
         if inside.any():
             axis = np.arange(-1, labels.shape[0] + 1), np.arange(-1, labels.shape[1] + 1)
@@ -104,7 +104,7 @@ def _caption(case: str, scores: list[DemoScores]) -> str:
     return f"{case}:  Dice {dice}"
 
 
-def _headings(figure: Figure, dataset: Path, scores: list[DemoScores], trainer: str) -> None:
+def _headings(figure: Figure, dataset: Path, *, scores: list[DemoScores], trainer: str) -> None:
     number = len(list((dataset / "labelsTs").glob("*.png")))
     dice = ", ".join(
         f"{score.label} {format_score(score.mean)} ({format_score(score.pooled)} over pixels)" for score in scores

@@ -1,4 +1,4 @@
-"""Scores of the demo: pixels as nnU-Net has measured them, lesions as ``nnUNetv2_mamba evaluate`` has."""
+"""Scores of the demo, from nnU-Net's evaluation and from ``nnUNetv2_mamba evaluate``."""
 
 import json
 import math
@@ -14,7 +14,7 @@ class DemoScores:
     Attributes:
         label: name of the label in dataset.json.
         per_case: Dice by case name, nan where the label is neither drawn nor predicted.
-        mean: nnU-Net's number, the mean over the cases that are not nan.
+        mean: from nnU-Net's evaluation, the mean over the cases that are not nan.
         pooled: Dice of all pixels of all cases together, which tiny lesions cannot dominate.
         lesions: number of lesions in the reference.
         true_positives: how many of them were detected.

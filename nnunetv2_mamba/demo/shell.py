@@ -1,4 +1,4 @@
-"""Runs nnU-Net's commands so that one learns them: why, the command as one types it, its live output, its time."""
+"""Runs nnU-Net's commands and shows them: reason, command line, live output and time."""
 
 import os
 import shlex
@@ -22,12 +22,12 @@ class CommandError(RuntimeError):
 
 @dataclass
 class Shell:
-    """Runs commands in one place and remembers how long each took.
+    """Runs commands in one folder and measures the time of each.
 
     Attributes:
-        folder: working directory of the commands, which their relative paths start from.
+        folder: working directory of the commands; their relative paths start there.
         variables: environment variables that are set on top of the caller's own.
-        seconds: wall-clock time of what has run, by the name of the step.
+        seconds: wall-clock time of each command that has run, by the name of its step.
     """
 
     folder: Path
@@ -66,7 +66,7 @@ class Shell:
     @staticmethod
     def show(reason: str, command: list[str]) -> None:
         """Prints a command and its reason."""
-        # Flushed, or a pipe would show the command after the output of the command.
+        # Flushed, because a pipe would otherwise show the command after its output.
         print(f"\n# {reason}\n$ {shlex.join(command)}", flush=True)
 
 

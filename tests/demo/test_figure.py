@@ -28,7 +28,7 @@ def render(tmp_path):
             DemoScores(label, dice, 0.5, math.nan, lesions=4, true_positives=3, false_positives=0.5)
             for label in ("hard exudate", "haemorrhage")
         ]
-        draw(SAMPLE, tmp_path, scores, "nnUNetTrainerS3Mamba", tmp_path / "demo.png")
+        draw(SAMPLE, tmp_path, scores=scores, trainer="nnUNetTrainerS3Mamba", out=tmp_path / "demo.png")
         return np.asarray(Image.open(tmp_path / "demo.png").convert("RGB")).astype(int)
 
     return render
