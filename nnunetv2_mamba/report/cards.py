@@ -15,8 +15,8 @@ class Card:
     """The outcome of a model on one target.
 
     Attributes:
-        model: its place.
-        name: its name.
+        model: index of the model.
+        name: name of the model.
         true_positives: number of true positive lesions.
         lesions: number of lesions.
         recall: from 0 to 1; NaN without lesions.

@@ -16,7 +16,7 @@ class Choice:
     Attributes:
         case: its name.
         reasons: why it is shown, in words.
-        models: places of the models to show it of.
+        models: indices of the models that are shown.
     """
 
     case: str

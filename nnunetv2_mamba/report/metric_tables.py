@@ -89,7 +89,7 @@ def _of_case(result: ModelResult, index: int) -> list[TableCell]:
 
 
 def cost_table(names: Sequence[str], costs: Sequence[Mapping[str, Any] | None]) -> Table | None:
-    """Cost of the training of each model; None where nothing is known. A column that is unknown for all is left out.
+    """Cost of the training of each model; None if all costs are unknown. A column that is unknown for all is left out.
 
     Args:
         names: of the models.

@@ -35,7 +35,7 @@ class Overlay:
     """A slice of a case with the result of one model.
 
     Attributes:
-        model: place of the model.
+        model: index of the model.
         width: of the picture, in its own units.
         height: of the picture.
         picture: number of the image in `Pictures`; None where there is no image.
@@ -120,7 +120,7 @@ def view(choice: Choice, models: Sequence[ReportedModel], target: Target, pictur
 
     Args:
         choice: the case and the models.
-        models: all models, by place.
+        models: all models.
         target: what is drawn.
         pictures: store of the images.
 

@@ -26,7 +26,7 @@ class Picture:
 
     Attributes:
         width: in the units of the overlays.
-        height: likewise.
+        height: in the same units.
         uri: data URI of the image.
     """
 

@@ -39,7 +39,7 @@ def recall_by_size(
     """Lesion recall against size, with the distribution of the sizes below.
 
     Args:
-        models: bins by place of the model.
+        models: bins by index of the model.
         sizes: of all lesions (lesions,).
         names: of all models.
         unit: of the sizes.
@@ -70,7 +70,7 @@ def values_per_case(models: Mapping[int, np.ndarray], names: Sequence[str], labe
     """A dot for each case and a box for their quartiles, one row for each model.
 
     Args:
-        models: values (cases,) by place of the model; NaN is left out.
+        models: values (cases,) by index of the model; NaN is left out.
         names: of all models.
         label: of the values.
     """
@@ -94,8 +94,8 @@ def paired_values(first: int, second: int, values: np.ndarray, names: Sequence[s
     """Values of two models against each other, one dot for each case, in the colour of the better model.
 
     Args:
-        first: place of the model on the vertical axis.
-        second: place of the model on the horizontal axis.
+        first: index of the model on the vertical axis.
+        second: index of the model on the horizontal axis.
         values: of the first and of the second (2, cases).
         names: of all models.
         label: of the values.
@@ -116,7 +116,7 @@ def froc(models: Mapping[int, Froc], names: Sequence[str]) -> Figure:
     """Lesion recall against false positives per case, with the prediction itself as a larger mark.
 
     Args:
-        models: curves by place of the model.
+        models: curves by index of the model.
         names: of all models.
     """
     figure = figure_of(WIDTH, HEIGHT)

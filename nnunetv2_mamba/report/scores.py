@@ -50,7 +50,7 @@ class ModelResult:
     """Result of one model on one target.
 
     Attributes:
-        place: of the model among the models.
+        place: index of the model.
         name: of the model.
         entry: of the target in the summary.
         scores: of all cases of the model.
@@ -104,8 +104,8 @@ class ModelPair:
     """Two models on the same cases.
 
     Attributes:
-        first: place of the first model among the models.
-        second: place of the second.
+        first: index of the first model.
+        second: index of the second model.
         cases: names of the cases that both have.
         dice: Dice of each case, by the first and by the second (2, cases).
         differences: one for each metric.
@@ -134,7 +134,7 @@ def compare_models(
     """Compare two models on the cases that both have.
 
     Args:
-        places: of the two among the models.
+        places: indices of the two models.
         models: counts and metrics of the cases of each model.
         names: of the cases that both have.
         groups: group of each of these cases, such as its patient; a group is drawn and exchanged as a whole.

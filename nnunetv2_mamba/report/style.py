@@ -45,7 +45,7 @@ def page_style() -> Iterator[None]:
 
 
 def colour(model: int) -> str:
-    """Colour of a model, by its place among the models."""
+    """Colour of a model, by the index of the model."""
     return COLOURS[model % len(COLOURS)]
 
 

@@ -20,7 +20,7 @@ class Column:
     Attributes:
         label: first line.
         note: second line, smaller.
-        model: place of the model of the column.
+        model: index of the model of the column.
         text: whether the column contains words instead of numbers.
     """
 
@@ -38,7 +38,7 @@ class TableCell:
         text: first line.
         note: second line, smaller.
         best: whether it is the best value of its column.
-        model: place of the model that it names.
+        model: index of the model that it names.
         cases: third line, number of cases; only where it differs between models.
     """
 

@@ -177,7 +177,7 @@ class TargetViews:
 
 
 def _curves(results: Sequence[ModelResult]) -> Mapping[int, plots.Froc]:
-    """Free-response ROC by place of the model, where there is one."""
+    """Free-response ROC by index of the model; models without probabilities are left out."""
     curves = {}
     for result in results:
         if froc := result.entry.get("froc"):
