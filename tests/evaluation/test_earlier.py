@@ -33,8 +33,10 @@ def test_counts_have_the_same_values_under_new_names(before, evaluation):
     assert new["lesion_free"]["with_false_positives"] == old["lesion_free"]["with_inventions"]
     assert new["pooled"]["true_positive_dice"] == old["pooled"]["found_dice"]
     # Every metric of the file under a name of today; it has none that came later.
-    assert new["pooled"].keys() <= METRICS.keys() and len(new["pooled"]) == len(old["pooled"])
-    assert new["mean"].keys() == new["defined"].keys() <= METRICS.keys() and len(new["mean"]) == len(old["mean"])
+    assert new["pooled"].keys() <= METRICS.keys()
+    assert len(new["pooled"]) == len(old["pooled"])
+    assert new["mean"].keys() == new["defined"].keys() <= METRICS.keys()
+    assert len(new["mean"]) == len(old["mean"])
     for ours, theirs in zip(new["strata"], old["strata"], strict=True):
         assert ours["counts"]["true_positive_lesions"] == theirs["counts"]["found"]
     for ours, theirs in zip(evaluation.summary["cases"], before["cases"], strict=True):
