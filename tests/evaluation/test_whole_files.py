@@ -111,7 +111,8 @@ def test_a_damaged_metaimage_is_not_said_to_be_missing(tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_what_is_no_metaimage_is_left_to_its_reader(tmp_path):
+def test_a_file_that_is_not_a_metaimage_is_not_called_cut_off(tmp_path):
+    """`require_whole` raises where it is."""
     for content in (b"not an image", b"a = b\n" * 3000, bytes(range(256)) * 100):
         (tmp_path / "case.mha").write_bytes(content)
         require_whole(tmp_path / "case.mha")

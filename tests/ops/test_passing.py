@@ -84,7 +84,7 @@ def caused_by(cause: Exception, *, in_handling: bool = False) -> Exception:
         (FULL_DISK, WORKING_DISK),
         (OSError(errno.ESTALE, "Stale file handle"), WORKING_DISK),
         (OSError(errno.ETXTBSY, "Text file busy"), WORKING_DISK),
-        (PermissionError(errno.EACCES, "Permission denied", "/home/me/.triton/cache/libcuda.so"), WORKING_DISK),
+        (PermissionError(errno.EACCES, "Permission denied", "cache/libcuda.so"), WORKING_DISK),
         (OSError("the cache is being written"), WORKING_DISK),
         (caused_by(FULL_DISK), WORKING_DISK),
         (caused_by(FULL_DISK, in_handling=True), WORKING_DISK),
