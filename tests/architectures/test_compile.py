@@ -34,6 +34,7 @@ def test_compiles_into_one_graph():
     ("name", "conv_op", "dtype"),
     [
         ("S3Mamba", nn.Conv2d, torch.float16),
+        ("S3Mamba, conv stem", nn.Conv2d, torch.float16),
         ("VMUNet", nn.Conv2d, torch.float16),
         ("SegMamba", nn.Conv2d, torch.float16),
         ("SAUMamba", nn.Conv2d, torch.bfloat16),
