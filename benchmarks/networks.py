@@ -29,6 +29,8 @@ CASES = ("case_a", "case_b")
 PLAIN, RESIDUAL = "PlainConvUNet", "ResidualEncoderUNet"
 S3MAMBA, SAUMAMBA, SEGMAMBA = "nnUNetTrainerS3Mamba", "nnUNetTrainerSAUMamba", "nnUNetTrainerSegMamba"
 VMUNET = "nnUNetTrainerVMUNet"
+CONTROLS = ("_Identity", "_Conv")
+"""How trainers end that have something else in the place of the scans; nobody wants them for their speed."""
 S3MAMBA_FINE, VMUNET_FINE = "nnUNetTrainerS3MambaFine", "nnUNetTrainerVMUNetFine"
 
 
@@ -128,9 +130,9 @@ def _plain(value: Any) -> Any:
 
 
 def trainer_classes() -> dict[str, tuple[type[nnUNetTrainer], type[ExperimentPlanner]]]:
-    """Every trainer, nnU-Net's own first under the names of their networks, and the planner it goes with."""
+    """Every trainer but the controls, nnU-Net's own first under the names of their networks, and its planner."""
     stock = {PLAIN: (nnUNetTrainer, ExperimentPlanner), RESIDUAL: (nnUNetTrainer, ResEncUNetPlanner)}
-    named = {name: load_trainer(name) for name in trainer_names()}
+    named = {name: load_trainer(name) for name in trainer_names() if not name.endswith(CONTROLS)}
     return stock | {name: (trainer, ExperimentPlanner) for name, trainer in named.items()}
 
 

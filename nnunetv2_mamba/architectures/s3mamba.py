@@ -48,6 +48,8 @@ class S3Mamba(VSSUNet):
         reduction: of the channel attention; 32 is `PUBLISHED_BUDGET`.
         depthwise_conv: whether blocks keep VM-UNet's depthwise convolution.
         side_heads: whether 1x1 heads for deep supervision are built; only without TCMA.
+        mixer: what relates the tokens of a block to each other: ``"scan"``, or the controls ``"identity"`` and
+            ``"convolution"``, a depthwise one with about as many parameters.
         stem: ``"patch"``, the published patch embedding, or ``"conv"``, convolutional stages that keep every voxel.
         conv_stages: how many stages are convolutional with ``stem="conv"``, the finest ones.
         kernel_sizes: of the convolutional stages, one for all stages or per stage a number or one per axis; odd.
@@ -90,6 +92,7 @@ class S3Mamba(VSSUNet):
         reduction: int = 16,
         depthwise_conv: bool = False,
         side_heads: bool = False,
+        mixer: str = "scan",
         stem: str = "patch",
         conv_stages: int = 2,
         kernel_sizes: int | Sequence[PerAxis] = 3,
@@ -124,6 +127,7 @@ class S3Mamba(VSSUNet):
                 d_state,
                 drop_path_rate=drop_path_rate,
                 depthwise_conv=depthwise_conv,
+                mixer=mixer,
                 channel_attention=channel_attention,
                 reduction=reduction,
             )

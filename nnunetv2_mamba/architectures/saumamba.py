@@ -34,6 +34,8 @@ class SAUMamba(VSSUNet):
         decoder_rfac: whether the decoder's blocks are RSSS blocks too, as the paper says.
         rfac_norm: ``"batch"`` as published, or ``"instance"``; see `RFAC`.
         side_heads: whether 1x1 heads for deep supervision are built, which the published network lacks.
+        mixer: what relates the tokens of a block to each other: ``"scan"``, or the controls ``"identity"`` and
+            ``"convolution"``, a depthwise one with about as many parameters.
         stem: ``"patch"``, the published patch embedding, or ``"conv"``, convolutional stages that keep every voxel.
         conv_stages: how many stages are convolutional with ``stem="conv"``, the finest ones.
         kernel_sizes: of the convolutional stages, one for all stages or per stage a number or one per axis; odd.
@@ -70,6 +72,7 @@ class SAUMamba(VSSUNet):
         decoder_rfac: bool = False,
         rfac_norm: str = "batch",
         side_heads: bool = False,
+        mixer: str = "scan",
         stem: str = "patch",
         conv_stages: int = 2,
         kernel_sizes: int | Sequence[PerAxis] = 3,
@@ -77,10 +80,10 @@ class SAUMamba(VSSUNet):
         checkpointed_stages: Sequence[int] = (),
     ) -> None:
         def make_rsss_block(level: int, channels: int, drop_path_rate: float) -> RSSSBlock:
-            return RSSSBlock(channels, conv_op, d_state, drop_path_rate=drop_path_rate, norm=rfac_norm)
+            return RSSSBlock(channels, conv_op, d_state, drop_path_rate=drop_path_rate, norm=rfac_norm, mixer=mixer)
 
         def make_vss_block(level: int, channels: int, drop_path_rate: float) -> VSSBlock:
-            return VSSBlock(channels, conv_op, d_state, drop_path_rate=drop_path_rate)
+            return VSSBlock(channels, conv_op, d_state, drop_path_rate=drop_path_rate, mixer=mixer)
 
         super().__init__(
             input_channels,

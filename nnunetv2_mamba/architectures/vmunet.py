@@ -32,6 +32,8 @@ class VMUNet(VSSUNet):
         drop_path_rate: rate of the deepest blocks.
         finest_skip: whether the skip of the finest stage of blocks is used; None: only with ``stem="conv"``.
         side_heads: whether 1x1 heads for deep supervision are built, which the published network lacks.
+        mixer: what relates the tokens of a block to each other: ``"scan"``, or the controls ``"identity"`` and
+            ``"convolution"``, a depthwise one with about as many parameters.
         stem: ``"patch"``, the published patch embedding, or ``"conv"``, convolutional stages that keep every voxel.
         conv_stages: how many stages are convolutional with ``stem="conv"``, the finest ones.
         kernel_sizes: of the convolutional stages, one for all stages or per stage a number or one per axis; odd.
@@ -64,6 +66,7 @@ class VMUNet(VSSUNet):
         drop_path_rate: float = 0.2,
         finest_skip: bool | None = None,
         side_heads: bool = False,
+        mixer: str = "scan",
         stem: str = "patch",
         conv_stages: int = 2,
         kernel_sizes: int | Sequence[PerAxis] = 3,
@@ -71,7 +74,7 @@ class VMUNet(VSSUNet):
         checkpointed_stages: Sequence[int] = (),
     ) -> None:
         def make_block(level: int, channels: int, drop_path_rate: float) -> VSSBlock:
-            return VSSBlock(channels, conv_op, d_state, drop_path_rate=drop_path_rate)
+            return VSSBlock(channels, conv_op, d_state, drop_path_rate=drop_path_rate, mixer=mixer)
 
         super().__init__(
             input_channels,

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nnunetv2_mamba.building_blocks.depthwise import depthwise_convolution
+from nnunetv2_mamba.building_blocks.gated_mixer import GatedMixer
 from nnunetv2_mamba.building_blocks.init import init_scan_parameters
-from nnunetv2_mamba.building_blocks.layout import channels_first, channels_last, spatial_dims
+from nnunetv2_mamba.building_blocks.layout import channels_first, channels_last
 from nnunetv2_mamba.building_blocks.precision import without_autocast
 from nnunetv2_mamba.ops import cross_selective_scan
 from nnunetv2_mamba.ops.scan.contract import CHUNK
 
 
-class SSND(nn.Module):
+class SSND(GatedMixer):
     """SS2D of VMamba v0 on grids of any dimension: a gated selective scan in 2 * ndim directions, summed.
 
     Parameters carry VMamba's names and shapes, with its K = 4 directions generalised to K = 2 * ndim: each axis is the
@@ -36,38 +36,17 @@ class SSND(nn.Module):
     def __init__(
         self, channels: int, conv_op: type[nn.Module] = nn.Conv2d, d_state: int = 16, *, depthwise_conv: bool = True
     ) -> None:
-        super().__init__()
-        self.channels = channels
-        self.d_inner = 2 * channels
-        self.d_state = d_state
-        self.dt_rank = math.ceil(channels / 16)
-        self.directions = 2 * spatial_dims(conv_op)
+        super().__init__(channels, conv_op, d_state, depthwise_conv=depthwise_conv)
         directions, inner = self.directions, self.d_inner
-        self.in_proj = nn.Linear(channels, 2 * inner, bias=False)
-        # The name says 2d in any dimension: it is VMamba's, and pretrained weights are matched by name.
-        self.conv2d = conv_op(inner, inner, 3, padding=1, groups=inner) if depthwise_conv else None
-        self.x_proj_weight = nn.Parameter(torch.empty(directions, self.dt_rank + 2 * d_state, inner))
+        self.x_proj_weight = nn.Parameter(torch.empty(directions, self.dt_rank + 2 * self.d_state, inner))
         self.dt_projs_weight = nn.Parameter(torch.empty(directions, inner, self.dt_rank))
         self.dt_projs_bias = nn.Parameter(torch.empty(directions, inner))
-        self.A_logs = nn.Parameter(torch.empty(directions * inner, d_state))
+        self.A_logs = nn.Parameter(torch.empty(directions * inner, self.d_state))
         self.Ds = nn.Parameter(torch.empty(directions * inner))
-        self.out_norm = nn.LayerNorm(inner)
-        self.out_proj = nn.Linear(inner, channels, bias=False)
         nn.init.uniform_(self.x_proj_weight, -(inner**-0.5), inner**-0.5)
         init_scan_parameters(dt_weight=self.dt_projs_weight, dt_bias=self.dt_projs_bias, A_log=self.A_logs, D=self.Ds)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Mix the tokens x (B, *spatial, C) along all directions; same shape out."""
-        u, z = self.in_proj(x).chunk(2, dim=-1)
-        if self.conv2d is not None:
-            u = channels_last(depthwise_convolution(channels_first(u), self.conv2d.weight, self.conv2d.bias))
-        y = self.scan(F.silu(u))
-        # Normalised in the dtype of the scan, which may be wider than the weights': out_norm itself would refuse that.
-        weight, bias = self.out_norm.weight.to(y.dtype), self.out_norm.bias.to(y.dtype)
-        gated = F.layer_norm(y, y.shape[-1:], weight, bias, self.out_norm.eps) * F.silu(z)
-        return self.out_proj(gated.to(self.out_proj.weight.dtype))
-
-    def scan(self, u: Tensor) -> Tensor:
+    def mix(self, u: Tensor) -> Tensor:
         """Sum of the directional scans of u (B, *spatial, 2C), each with its own projections; float32 at least."""
         batch, *spatial, inner = u.shape
         directions, d_state = self.directions, self.d_state
@@ -94,7 +73,6 @@ class SSND(nn.Module):
     def compute_conv_feature_map_size(self, tokens: int) -> int:
         """Feature-map elements kept for the backward pass of one sample of so many tokens, scan states included."""
         inner, directions = self.d_inner, self.directions
-        outside = self.channels + (7 if self.conv2d is not None else 6) * inner
         scanned = directions * (2 * self.dt_rank + 2 * self.d_state + inner) + inner
         states = directions * math.ceil(tokens / CHUNK) * self.d_state * inner
-        return tokens * (outside + scanned) + states
+        return super().compute_conv_feature_map_size(tokens) + tokens * scanned + states

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from nnunetv2_mamba.building_blocks.drop_path import DropPath
 from nnunetv2_mamba.building_blocks.enhanced_channel_feature import EnCFBlock
+from nnunetv2_mamba.building_blocks.mixers import find_mixer
 from nnunetv2_mamba.building_blocks.rfac import RFAC
-from nnunetv2_mamba.building_blocks.ss2d import SSND
 
 
 class VSSBlock(nn.Module):
@@ -19,7 +19,8 @@ class VSSBlock(nn.Module):
         conv_op: `nn.Conv2d` or `nn.Conv3d`.
         d_state: state size of the scan.
         drop_path_rate: probability that a sample skips the block's branch in training.
-        depthwise_conv: see `SSND`.
+        depthwise_conv: see `GatedMixer`.
+        mixer: what relates the tokens to each other, one of `MIXERS`; others than the scan are controls.
     """
 
     def __init__(
@@ -30,11 +31,12 @@ class VSSBlock(nn.Module):
         *,
         drop_path_rate: float = 0.0,
         depthwise_conv: bool = True,
+        mixer: str = "scan",
     ) -> None:
         super().__init__()
         self.channels = channels
         self.ln_1 = nn.LayerNorm(channels)
-        self.self_attention = SSND(channels, conv_op, d_state, depthwise_conv=depthwise_conv)
+        self.self_attention = find_mixer(mixer)(channels, conv_op, d_state, depthwise_conv=depthwise_conv)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,7 +61,8 @@ class EnVSSBlock(VSSBlock):
         conv_op: `nn.Conv2d` or `nn.Conv3d`.
         d_state: state size of the scan.
         drop_path_rate: probability that a sample skips the block's branch in training.
-        depthwise_conv: see `SSND`.
+        depthwise_conv: see `GatedMixer`.
+        mixer: what relates the tokens to each other, one of `MIXERS`; others than the scan are controls.
         channel_attention: whether `EnCFBlock` follows the scan.
         reduction: see `EnCFBlock`.
     """
@@ -72,10 +75,13 @@ class EnVSSBlock(VSSBlock):
         *,
         drop_path_rate: float = 0.0,
         depthwise_conv: bool = False,
+        mixer: str = "scan",
         channel_attention: bool = True,
         reduction: int = 16,
     ) -> None:
-        super().__init__(channels, conv_op, d_state, drop_path_rate=drop_path_rate, depthwise_conv=depthwise_conv)
+        super().__init__(
+            channels, conv_op, d_state, drop_path_rate=drop_path_rate, depthwise_conv=depthwise_conv, mixer=mixer
+        )
         self.channel_attention = EnCFBlock(channels, reduction) if channel_attention else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,6 +111,7 @@ class RSSSBlock(VSSBlock):
         d_state: state size of the scan.
         drop_path_rate: probability that a sample skips the scan in training.
         norm: see `RFAC`.
+        mixer: what relates the tokens to each other, one of `MIXERS`; others than the scan are controls.
     """
 
     def __init__(
@@ -115,8 +122,9 @@ class RSSSBlock(VSSBlock):
         *,
         drop_path_rate: float = 0.0,
         norm: str = "batch",
+        mixer: str = "scan",
     ) -> None:
-        super().__init__(channels, conv_op, d_state, drop_path_rate=drop_path_rate)
+        super().__init__(channels, conv_op, d_state, drop_path_rate=drop_path_rate, mixer=mixer)
         self.skip_scale = nn.Parameter(torch.ones(channels))
         self.ln_2 = nn.LayerNorm(channels)
         self.rfac = RFAC(channels, conv_op, norm)

@@ -41,7 +41,7 @@ def rotate_axes(x: torch.Tensor) -> torch.Tensor:
 
 
 def commutes(mixer: SSND, x: torch.Tensor, transform) -> bool:
-    return torch.allclose(mixer.scan(transform(x)), transform(mixer.scan(x)), rtol=1e-9, atol=1e-9)
+    return torch.allclose(mixer.mix(transform(x)), transform(mixer.mix(x)), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("conv_op", CONV_OPS)
@@ -50,7 +50,7 @@ def test_zero_input_projection_leaves_the_skip_of_every_direction(conv_op):
     mixer.x_proj_weight.data[:, mixer.dt_rank : mixer.dt_rank + mixer.d_state] = 0
     mixer.Ds.data.fill_(1)
     u = core_input(conv_op, GRIDS)
-    torch.testing.assert_close(mixer.scan(u), mixer.directions * u)
+    torch.testing.assert_close(mixer.mix(u), mixer.directions * u)
 
 
 @pytest.mark.parametrize("conv_op", CONV_OPS)
@@ -64,12 +64,12 @@ def test_each_direction_sees_only_what_lies_behind_it(conv_op):
     u = core_input(conv_op, GRIDS)
     last = u.clone()
     last.flatten(1, -2)[:, -1] += 1
-    changed = (mixer.scan(last) - mixer.scan(u)).abs().amax(-1).flatten(1)
+    changed = (mixer.mix(last) - mixer.mix(u)).abs().amax(-1).flatten(1)
     assert (changed[:, :-1] < 1e-12).all()
     assert (changed[:, -1] > 1e-3).all()
     first = u.clone()
     first.flatten(1, -2)[:, 0] += 1
-    assert ((mixer.scan(first) - mixer.scan(u)).abs().amax(-1) > 1e-12).all()
+    assert ((mixer.mix(first) - mixer.mix(u)).abs().amax(-1) > 1e-12).all()
 
 
 @pytest.mark.parametrize("conv_op", CONV_OPS)
@@ -117,7 +117,7 @@ def test_2d_directions_are_those_of_vmamba():
         mixer.Ds.data.view(4, -1)[others] = 0
         moved = u.clone()
         moved[:, 1, 2] += torch.linspace(-1, 1, 16, dtype=torch.float64)
-        changed = (mixer.scan(moved) - mixer.scan(u))[0].abs().amax(-1) > 1e-13
+        changed = (mixer.mix(moved) - mixer.mix(u))[0].abs().amax(-1) > 1e-13
         assert torch.equal(changed, rank >= rank[1, 2])
 
 

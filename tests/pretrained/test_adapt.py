@@ -151,7 +151,7 @@ def test_walks_carry_their_state_from_slice_to_slice(twins, classifier):
     for scan in (flat, deep):
         keep_directions(scan, {0})
     slice_ = torch.randn(1, 5, 6, 16, dtype=torch.float64)
-    wanted, volume = flat.scan(slice_), deep.scan(slice_.unsqueeze(1).expand(-1, 3, -1, -1, -1).contiguous())
+    wanted, volume = flat.mix(slice_), deep.mix(slice_.unsqueeze(1).expand(-1, 3, -1, -1, -1).contiguous())
     torch.testing.assert_close(volume[:, 0], wanted, rtol=1e-9, atol=1e-9)
     assert not torch.allclose(volume[:, 1], wanted, rtol=1e-3, atol=1e-3)
 
