@@ -21,8 +21,8 @@ class Networks:
     """List our networks with their parameters and multiply-adds, as published or as a plan makes them.
 
     Attributes:
-        names: names of networks; all registered networks unless given. For a network of another package, its module is
-            in front of its name.
+        names: names of networks; unless given, the network that the plan names, or all registered ones. For a network
+            of another package, its module is in front of its name.
         dataset: id or name of a preprocessed dataset, whose plan sizes the networks; None for the published sizes.
         configuration: of the plan.
         plans: name of the plans.
@@ -44,24 +44,23 @@ class Networks:
         """Print the table.
 
         Raises:
-            SystemExit: a network, dataset, plan or configuration does not exist, with one sentence that says which.
+            SystemExit: a network, dataset, plan or configuration does not exist, or the plan cannot have the network.
         """
-        from nnunetv2_mamba.architectures.registry import NETWORKS, find_network
         from nnunetv2_mamba.evaluation.errors import EvaluationError
 
         try:
-            networks = [find_network(name) for name in self.names or sorted(NETWORKS)]
-            rows = table_rows(networks) if self.dataset is None else self._planned_rows(networks)
+            rows = table_rows(self._networks()) if self.dataset is None else self._planned_rows()
         except (EvaluationError, ValueError) as error:
             raise SystemExit(f"{PROGRAM} networks: {error}") from error
         print(markdown_table(rows) if self.markdown else plain_table(rows))
         return 0
 
-    def _planned_rows(self, networks: Sequence[type["UShapedNetwork"]]) -> list[tuple[str, ...]]:
+    def _planned_rows(self) -> list[tuple[str, ...]]:
         from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
         from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
         from nnunetv2_mamba.folders.dataset import Dataset, read_json
+        from nnunetv2_mamba.plans.architecture import network_class
 
         dataset = Dataset.find(str(self.dataset))
         plans = PlansManager(dataset.plans(self.plans))
@@ -72,7 +71,15 @@ class Networks:
         description = read_json(Path(str(dataset.preprocessed), "dataset.json"))
         channels = determine_num_input_channels(plans, configuration, description)
         heads = plans.get_label_manager(description).num_segmentation_heads
+        # Plans of one network cannot have another one.
+        planned = network_class(configuration.configuration["architecture"]) if not self.names else None
+        networks = [planned] if planned else self._networks()
         return [_planned_row(network, configuration, channels=channels, heads=heads) for network in networks]
+
+    def _networks(self) -> list[type["UShapedNetwork"]]:
+        from nnunetv2_mamba.architectures.registry import NETWORKS, find_network
+
+        return [find_network(name) for name in self.names or sorted(NETWORKS)]
 
 
 def table_rows(networks: Sequence[type["UShapedNetwork"]]) -> list[tuple[str, ...]]:

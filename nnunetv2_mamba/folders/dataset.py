@@ -93,11 +93,14 @@ class Dataset:
             name: without ``.json``; None for nnUNetPlans, if there are any.
 
         Raises:
-            EvaluationError: it cannot be read, or a named one does not exist.
+            EvaluationError: it cannot be read or has no configurations, or a named one does not exist.
         """
         file = None if self.preprocessed is None else self.preprocessed / f"{name or 'nnUNetPlans'}.json"
         if file is not None and file.is_file():
-            return read_json(file)
+            plans = read_object(file)
+            if not isinstance(plans.get("configurations"), dict) or not plans["configurations"]:
+                raise EvaluationError(f"{file} has no configurations: plan again with nnUNetv2_plan_experiment.")
+            return plans
         if name is not None:
             raise EvaluationError(f"{name} of {self.name} does not exist: run nnUNetv2_plan_experiment, or change -p.")
         return None
@@ -109,12 +112,12 @@ class Dataset:
             cases: all there are, of which nnU-Net makes folds where nobody else has; fewer than five give none.
 
         Raises:
-            EvaluationError: splits_final.json cannot be read.
+            EvaluationError: splits_final.json cannot be read, or holds something else.
         """
         # nnU-Net copies that of the raw dataset when it plans.
         for folder in (self.preprocessed, self.raw):
             if folder is not None and (folder / "splits_final.json").is_file():
-                return read_json(folder / "splits_final.json"), True
+                return _read_splits(folder / "splits_final.json"), True
         from nnunetv2.utilities.crossval_split import generate_crossval_split
 
         return (generate_crossval_split(sorted(cases)) if len(cases) >= 5 else []), False
@@ -157,6 +160,20 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}.") from error
+
+
+def _read_splits(path: Path) -> list[dict[str, list[str]]]:
+    folds = read_json(path)
+    if not isinstance(folds, list) or not all(map(_is_fold, folds)):
+        raise EvaluationError(
+            f"{path} is not a list of folds, each with the names of its cases under train and val: correct it, or "
+            "delete it for nnU-Net's own folds."
+        )
+    return folds
+
+
+def _is_fold(fold: Any) -> bool:
+    return isinstance(fold, dict) and all(isinstance(fold.get(part), list) for part in ("train", "val"))
 
 
 def read_object(path: Path) -> dict[str, Any]:

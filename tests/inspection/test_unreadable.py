@@ -82,3 +82,25 @@ def test_what_a_part_of_it_refuses_as_a_value(raw, monkeypatch):
 
     monkeypatch.setattr(Inspected, "report", refuse)
     assert refusal(raw) == "nnUNetv2_mamba inspect: this value is 3: write 4."
+
+
+@pytest.mark.parametrize(
+    ("splits", "sentence"),
+    [
+        ({"train": [], "val": []}, "is not a list of folds, each with the names of its cases under train and val"),
+        ([{"train": ["case"]}], "is not a list of folds"),
+        ([["case"]], "is not a list of folds"),
+        ([{"train": ["case"], "val": "case"}], "is not a list of folds"),
+    ],
+)
+def test_splits_that_are_no_folds(raw, splits, sentence):
+    (raw / "splits_final.json").write_text(json.dumps(splits))
+    assert sentence in refusal(raw)
+
+
+@pytest.mark.parametrize("plans", [[], {"plans_name": "nnUNetPlans"}, {"configurations": {}}, {"configurations": []}])
+def test_plans_without_configurations(raw, tmp_path, plans):
+    folder = tmp_path / "nnUNet_preprocessed" / raw.name
+    folder.mkdir(parents=True)
+    (folder / "nnUNetPlans.json").write_text(json.dumps(plans))
+    assert "nnUNetPlans.json" in refusal(raw)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.nnunet.conftest import Workspace
+from tests.nnunet.conftest import CommandError, Workspace
 
 pytestmark = pytest.mark.nnunet
 
@@ -139,6 +139,13 @@ def test_plans_carry_it(planned, plans, toy):
     assert entry["network_class_name"] == NAME
     network = planned.run("nnUNetv2_mamba", "networks", NAME, "-d", 901, "-p", plans, **toy)
     assert "ToyNetwork" in network
+
+
+def test_plans_of_one_network_are_listed_with_that_one(planned, plans, toy):
+    lines = planned.run("nnUNetv2_mamba", "networks", "-d", 901, "-p", plans, **toy).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["ToyNetwork"]
+    with pytest.raises(CommandError, match="name ToyNetwork already, and VMUNet cannot be derived from it"):
+        planned.run("nnUNetv2_mamba", "networks", "VMUNet", "-d", 901, "-p", plans, **toy)
 
 
 def test_inspect_and_doctor_and_the_list_of_networks_know_it(planned, plans, toy, tmp_path):

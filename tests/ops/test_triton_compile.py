@@ -44,7 +44,7 @@ def compile_for(monkeypatch):
         states = torch.empty(1, 1, 2, 3, channels)
         backend = TritonBackend()
         backend.forward(scan, torch.empty_like(dy), states)
-        grads = library._gradients(scan.u, scan.delta, scan.A, scan.B, scan.C, scan.z)
+        grads = library._gradients(scan)
         backend.backward(scan, dy, states, grads)
         return compiled
 

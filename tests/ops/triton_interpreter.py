@@ -81,7 +81,7 @@ def errors(
         name: value.double().requires_grad_() if isinstance(value, Tensor) and value.is_floating_point() else value
         for name, value in arguments.items()
     }
-    expected = grid_scan_reference(**leaves)
+    expected = grid_scan_reference(ScanArguments(**leaves))
     dy = torch.linspace(-1, 1, expected.numel()).view_as(expected)
     tensors = {name: value for name, value in leaves.items() if isinstance(value, Tensor) and value.requires_grad}
     gradients = dict(zip(tensors, torch.autograd.grad(expected, list(tensors.values()), dy.double()), strict=True))
@@ -96,7 +96,7 @@ def errors(
     backend.forward(scan, y, states)
     found = {"y": _error(expected, y)}
     if save_states:
-        grads = library._gradients(scan.u, scan.delta, scan.A, scan.B, scan.C, scan.z)
+        grads = library._gradients(scan)
         for grad in grads:
             grad.fill_(torch.nan)
         grads = tuple(grad if grad.shape[-1:] != scan.u.shape[-1:] or grad.ndim < 3 else place(grad) for grad in grads)
@@ -178,7 +178,7 @@ def empty_batch() -> dict[str, float]:
     scan = ScanArguments(**inputs(batch=0))
     y, states = torch.empty_like(scan.u), scan.u.new_empty(0, *scan.A.shape[:1], 2, *scan.A.mT.shape[1:])
     TritonBackend().forward(scan, y, states)
-    grads = library._gradients(scan.u, scan.delta, scan.A, scan.B, scan.C, scan.z)
+    grads = library._gradients(scan)
     for grad in grads:
         grad.fill_(torch.nan)
     TritonBackend().backward(scan, y, states, grads)

@@ -11,11 +11,21 @@ CHUNK = 32
 """Steps between two saved states: the backward pass recomputes from them. 1/32 of (batch, K, D, L, N)."""
 
 
-@dataclass(frozen=True)
-class ScanArguments:
-    """Inputs of K directional scans over a flattened grid, of any strides; shapes as in `grid_scan_reference`.
+@dataclass
+class ScanTensors:
+    """The tensors of K directional scans over a grid of L positions, of any strides.
 
-    All are of one dtype, float32 or float64, but for u, delta, B, C and z of a backend that reads half precision.
+    The positions may lie along one axis or along several (*spatial), as the functions of a caller have them.
+
+    Attributes:
+        u: input (batch, D, L).
+        delta: step size before bias and softplus (batch, K, D, L).
+        A: state matrix (K, D, N).
+        B: input projection (batch, K, G, N, L); channel d uses group d * G // D.
+        C: output projection (batch, K, G, N, L).
+        D: skip weight (K, D) or None.
+        delta_bias: added to delta (K, D) or None.
+        z: gate (batch, D, L) or None; its SiLU multiplies the sum.
     """
 
     u: Tensor
@@ -26,6 +36,24 @@ class ScanArguments:
     D: Tensor | None
     delta_bias: Tensor | None
     z: Tensor | None
+
+    def in_order(self) -> tuple[Tensor | None, ...]:
+        """All eight, in the order in which the op takes them and gives their gradients."""
+        return self.u, self.delta, self.A, self.B, self.C, self.D, self.delta_bias, self.z
+
+
+@dataclass
+class ScanArguments(ScanTensors):
+    """What one call of a backend computes.
+
+    All tensors are of one dtype, float32 or float64, but for u, delta, B, C and z of a backend that reads half
+    precision.
+
+    Attributes:
+        delta_softplus: whether delta, bias added, goes through softplus.
+        orders: positions in the order of their visits (K, L).
+    """
+
     delta_softplus: bool
     orders: Tensor
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nnunetv2_mamba.ops.backends import Call, check_kinds
+from nnunetv2_mamba.ops.scan.contract import ScanTensors
 from nnunetv2_mamba.ops.scan.library import grid_scan
 from nnunetv2_mamba.ops.scan.orders import AxisOrder, check_axis_orders, cyclic_axis_orders
 from nnunetv2_mamba.ops.scan.registry import REGISTRY
@@ -56,7 +57,7 @@ def selective_scan(
     if u.ndim != 3:
         raise ValueError(f"u has shape {tuple(u.shape)}; selective_scan wants (batch, D, L)")
     B, C = (t.unsqueeze(1) if t.ndim == 3 else t for t in (B, C))
-    y = _scan(
+    tensors = ScanTensors(
         u,
         delta.unsqueeze(1),
         A.unsqueeze(0),
@@ -65,11 +66,8 @@ def selective_scan(
         None if D is None else D.unsqueeze(0),
         None if delta_bias is None else delta_bias.unsqueeze(0),
         z,
-        delta_softplus,
-        ((0,),),
-        backend,
     )
-    return y.to(u.dtype)
+    return _scan(tensors, delta_softplus=delta_softplus, axis_orders=((0,),), backend=backend)
 
 
 def cross_selective_scan(
@@ -119,56 +117,50 @@ def cross_selective_scan(
         raise ValueError(
             f"delta has shape {tuple(delta.shape)}; with u {tuple(u.shape)} it must be (batch, K, D, *spatial)"
         )
-    B, C = B.unsqueeze(2), C.unsqueeze(2)
-    y = _scan(u, delta, A, B, C, D, delta_bias, None, delta_softplus, orders, backend)
-    return y.to(u.dtype)
+    tensors = ScanTensors(u, delta, A, B.unsqueeze(2), C.unsqueeze(2), D, delta_bias, None)
+    return _scan(tensors, delta_softplus=delta_softplus, axis_orders=orders, backend=backend)
 
 
 def _scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    z: Tensor | None,
-    delta_softplus: bool,
-    axis_orders: tuple[AxisOrder, ...],
-    backend: str | None,
+    tensors: ScanTensors, *, delta_softplus: bool, axis_orders: tuple[AxisOrder, ...], backend: str | None
 ) -> Tensor:
-    """The part common to both: delta is (batch, K, D, *spatial), B and C are (batch, K, G, N, *spatial)."""
-    spatial = u.shape[2:]
-    _check_shapes(u, delta, A, B, C, D, delta_bias, z)
-    tensors = (u, delta, A, B, C, D, delta_bias, z)
-    check_kinds("scan", tensors)
-    double = any(t is not None and t.dtype == torch.float64 for t in tensors)
+    """The part common to both; the positions of the tensors lie along the axes of the grid."""
+    _check_shapes(tensors)
+    u, spatial = tensors.u, tensors.u.shape[2:]
+    check_kinds("scan", tensors.in_order())
+    double = any(t is not None and t.dtype == torch.float64 for t in tensors.in_order())
     dtype = torch.float64 if double else torch.float32
     # A branch, which torch.compile settles by a guard; the comparison itself would stay one of symbols.
-    index_bits = 64 if max(delta.numel(), B.numel()) >= 2**31 else 32
-    name = _select(u.device.type, double, index(A.shape[-1]), index_bits, backend)
-    keeps_half = not double and REGISTRY.backends[name].reads_half
-    save_states = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    index_bits = 64 if max(tensors.delta.numel(), tensors.B.numel()) >= 2**31 else 32
+    name = _select(u.device.type, double, index(tensors.A.shape[-1]), index_bits, backend)
+    flat = _flattened(tensors, dtype, keeps_half=not double and REGISTRY.backends[name].reads_half)
+    y = grid_scan(
+        flat,
+        delta_softplus=delta_softplus,
+        spatial=tuple(spatial),
+        axis_orders=axis_orders,
+        save_states=torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors.in_order()),
+        backend=name,
+    )
+    return y.unflatten(2, spatial).to(u.dtype)
+
+
+def _flattened(tensors: ScanTensors, dtype: torch.dtype, *, keeps_half: bool) -> ScanTensors:
+    """The tensors with their positions along one axis, in a dtype that the backend reads."""
 
     def wide(tensor: Tensor) -> Tensor:
         return tensor if keeps_half and tensor.dtype in HALF else tensor.to(dtype)
 
-    y = grid_scan(
-        wide(u).flatten(2),
-        wide(delta).flatten(3),
-        A.to(dtype),
-        wide(B).flatten(4),
-        wide(C).flatten(4),
-        None if D is None else D.to(dtype),
-        None if delta_bias is None else delta_bias.to(dtype),
-        None if z is None else wide(z).flatten(2),
-        delta_softplus,
-        tuple(spatial),
-        axis_orders,
-        save_states,
-        name,
+    return ScanTensors(
+        wide(tensors.u).flatten(2),
+        wide(tensors.delta).flatten(3),
+        tensors.A.to(dtype),
+        wide(tensors.B).flatten(4),
+        wide(tensors.C).flatten(4),
+        None if tensors.D is None else tensors.D.to(dtype),
+        None if tensors.delta_bias is None else tensors.delta_bias.to(dtype),
+        None if tensors.z is None else wide(tensors.z).flatten(2),
     )
-    return y.unflatten(2, spatial)
 
 
 @torch.compiler.assume_constant_result
@@ -178,28 +170,20 @@ def _select(device: str, double: bool, d_state: int, index_bits: int, backend: s
     return REGISTRY.select(Call(device, torch.float64 if double else torch.float32, d_state, index_bits), backend)
 
 
-def _check_shapes(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    z: Tensor | None,
-) -> None:
+def _check_shapes(tensors: ScanTensors) -> None:
+    u, A = tensors.u, tensors.A
     batch, channels, spatial = u.shape[0], u.shape[1], tuple(u.shape[2:])
-    directions, d_state, groups = A.shape[0], A.shape[-1], B.shape[2]
+    directions, d_state, groups = A.shape[0], A.shape[-1], tensors.B.shape[2]
     projection = (batch, directions, groups, d_state, *spatial)
     vector = (directions, channels)
     expected = {
         "A": (A, (directions, channels, d_state)),
-        "delta": (delta, (batch, directions, channels, *spatial)),
-        "B": (B, projection),
-        "C": (C, projection),
-        "D": (D, vector),
-        "delta_bias": (delta_bias, vector),
-        "z": (z, (batch, channels, *spatial)),
+        "delta": (tensors.delta, (batch, directions, channels, *spatial)),
+        "B": (tensors.B, projection),
+        "C": (tensors.C, projection),
+        "D": (tensors.D, vector),
+        "delta_bias": (tensors.delta_bias, vector),
+        "z": (tensors.z, (batch, channels, *spatial)),
     }
     for name, (tensor, shape) in expected.items():
         if tensor is not None and tuple(tensor.shape) != shape:

@@ -4,37 +4,24 @@ import torch
 from torch import Tensor
 
 from nnunetv2_mamba.ops.scan.backends.reference import grid_scan_reference
-from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments
+from nnunetv2_mamba.ops.scan.contract import CHUNK, ScanArguments, ScanTensors
 from nnunetv2_mamba.ops.scan.orders import AxisOrder, unflatten_axis_orders, visiting_orders
 from nnunetv2_mamba.ops.scan.registry import REGISTRY
 
 
 def grid_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    z: Tensor | None,
+    tensors: ScanTensors,
+    *,
     delta_softplus: bool,
     spatial: tuple[int, ...],
     axis_orders: tuple[AxisOrder, ...],
     save_states: bool,
     backend: str,
 ) -> Tensor:
-    """K directional scans over a flattened grid, summed and gated; shapes as in `reference.grid_scan_reference`.
+    """K directional scans over a flattened grid, summed and gated.
 
     Args:
-        u: (batch, D, L).
-        delta: (batch, K, D, L).
-        A: (K, D, N).
-        B: (batch, K, G, N, L).
-        C: (batch, K, G, N, L).
-        D: (K, D) or None.
-        delta_bias: (K, D) or None.
-        z: (batch, D, L) or None.
+        tensors: with the positions along one axis.
         delta_softplus: whether delta goes through softplus.
         spatial: grid size, L in product.
         axis_orders: see `orders.visiting_orders`.
@@ -45,10 +32,10 @@ def grid_scan(
         Tensor (batch, D, L) of A's dtype.
     """
     if backend == "reference":
-        orders = visiting_orders(spatial, axis_orders, A.shape[0])
-        return grid_scan_reference(u, delta, A, B, C, D, delta_bias, z, delta_softplus, orders)
+        orders = visiting_orders(spatial, axis_orders, tensors.A.shape[0])
+        return grid_scan_reference(ScanArguments(**vars(tensors), delta_softplus=delta_softplus, orders=orders))
     flat = [axis for order in axis_orders for axis in order]
-    return _grid_scan(u, delta, A, B, C, D, delta_bias, z, delta_softplus, list(spatial), flat, save_states, backend)[0]
+    return _grid_scan(*tensors.in_order(), delta_softplus, list(spatial), flat, save_states, backend)[0]
 
 
 def saved_chunks(length: int, save_states: bool, backend: str) -> int:
@@ -56,6 +43,7 @@ def saved_chunks(length: int, save_states: bool, backend: str) -> int:
     return -(-length // CHUNK) if save_states and REGISTRY.backends[backend].saves_states else 0
 
 
+# The schema of an op knows no structures, so that its tensors are spelled out here and nowhere else.
 @torch.library.custom_op("nnunetv2_mamba::grid_scan", mutates_args=())
 def _grid_scan(
     u: Tensor,
@@ -73,7 +61,8 @@ def _grid_scan(
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     y, states = _outputs(u, A, save_states, backend)
-    scan = _arguments(u, delta, A, B, C, D, delta_bias, z, delta_softplus, spatial, axis_orders)
+    tensors = ScanTensors(u, delta, A, B, C, D, delta_bias, z)
+    scan = _arguments(tensors, delta_softplus, spatial, axis_orders)
     with torch.autocast(u.device.type, enabled=False):
         REGISTRY.backends[backend].forward(scan, y, states)
     return y, states
@@ -101,8 +90,9 @@ def _grid_scan_backward(
     axis_orders: list[int],
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    grads = _gradients(u, delta, A, B, C, z)
-    scan = _arguments(u, delta, A, B, C, D, delta_bias, z, delta_softplus, spatial, axis_orders)
+    tensors = ScanTensors(u, delta, A, B, C, D, delta_bias, z)
+    grads = _gradients(tensors)
+    scan = _arguments(tensors, delta_softplus, spatial, axis_orders)
     with torch.autocast(u.device.type, enabled=False):
         REGISTRY.backends[backend].backward(scan, dy, states, grads)
     return grads
@@ -110,7 +100,7 @@ def _grid_scan_backward(
 
 @_grid_scan_backward.register_fake
 def _(dy, states, u, delta, A, B, C, D, delta_bias, z, delta_softplus, spatial, axis_orders, backend):
-    return _gradients(u, delta, A, B, C, z)
+    return _gradients(ScanTensors(u, delta, A, B, C, D, delta_bias, z))
 
 
 def _setup_context(ctx, inputs, output) -> None:
@@ -132,9 +122,9 @@ def _backward(ctx, dy: Tensor | None, dstates: Tensor | None):
 _grid_scan.register_autograd(_backward, setup_context=_setup_context)
 
 
-def _arguments(u, delta, A, B, C, D, delta_bias, z, delta_softplus, spatial, axis_orders) -> ScanArguments:
-    orders = visiting_orders(tuple(spatial), unflatten_axis_orders(axis_orders, len(spatial)), A.shape[0])
-    return ScanArguments(u, delta, A, B, C, D, delta_bias, z, delta_softplus, orders)
+def _arguments(tensors: ScanTensors, delta_softplus: bool, spatial: list[int], axis_orders: list[int]) -> ScanArguments:
+    orders = visiting_orders(tuple(spatial), unflatten_axis_orders(axis_orders, len(spatial)), tensors.A.shape[0])
+    return ScanArguments(**vars(tensors), delta_softplus=delta_softplus, orders=orders)
 
 
 def _outputs(u: Tensor, A: Tensor, save_states: bool, backend: str) -> tuple[Tensor, Tensor]:
@@ -143,12 +133,13 @@ def _outputs(u: Tensor, A: Tensor, save_states: bool, backend: str) -> tuple[Ten
     return torch.empty_like(u, dtype=A.dtype), A.new_empty(u.shape[0], directions, chunks, d_state, channels)
 
 
-def _gradients(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, z: Tensor | None) -> tuple[Tensor, ...]:
+def _gradients(tensors: ScanTensors) -> tuple[Tensor, ...]:
+    A, z = tensors.A, tensors.z
     # B and C are laid out with N fastest, the way kernels read them, whatever the layout they came in.
-    dB, dC = (A.new_empty(t.movedim(-1, -2).shape).movedim(-1, -2) for t in (B, C))
+    dB, dC = (A.new_empty(t.movedim(-1, -2).shape).movedim(-1, -2) for t in (tensors.B, tensors.C))
     return (
-        torch.empty_like(u, dtype=A.dtype),
-        torch.empty_like(delta, dtype=A.dtype),
+        torch.empty_like(tensors.u, dtype=A.dtype),
+        torch.empty_like(tensors.delta, dtype=A.dtype),
         torch.empty_like(A, memory_format=torch.contiguous_format),
         dB,
         dC,

@@ -66,7 +66,7 @@ def largest_error(backend: ScanBackend, device: str) -> float:
 def _error(backend: ScanBackend, device: str, case: Case) -> float:
     inputs, dy, orders = _draw(case, backend.reads_half)
     leaves = {name: None if t is None else t.float().clone().requires_grad_() for name, t in inputs.items()}
-    expected = grid_scan_reference(**leaves, delta_softplus=not case.plain, orders=orders)
+    expected = grid_scan_reference(ScanArguments(**leaves, delta_softplus=not case.plain, orders=orders))
     given = {name: leaf for name, leaf in leaves.items() if leaf is not None}
     gradients = dict(zip(given, torch.autograd.grad(expected, list(given.values()), dy), strict=True))
     scan = ScanArguments(

@@ -11,47 +11,28 @@ from nnunetv2_mamba.ops.backends import Call
 from nnunetv2_mamba.ops.scan.contract import ScanArguments
 
 
-def grid_scan_reference(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    z: Tensor | None,
-    delta_softplus: bool,
-    orders: Tensor,
-) -> Tensor:
+def grid_scan_reference(scan: ScanArguments) -> Tensor:
     """K selective scans over one grid, each visiting the positions in its own order, summed and gated.
 
     With a = exp(delta * A), direction k computes h <- a * h + (delta * u) B and y = <C, h> + D u (Mamba, eq. 2 with the
     Euler step for B); everything is indexed by grid position, whatever the order of the visits.
 
     Args:
-        u: input (batch, D, L).
-        delta: step size before bias and softplus (batch, K, D, L).
-        A: state matrix (K, D, N).
-        B: input projection (batch, K, G, N, L); channel d uses group d * G // D.
-        C: output projection (batch, K, G, N, L).
-        D: skip weight (K, D) or None.
-        delta_bias: added to delta (K, D) or None.
-        z: gate (batch, D, L) or None; its SiLU multiplies the sum.
-        delta_softplus: whether delta goes through softplus.
-        orders: positions in the order of their visits (K, L).
+        scan: the tensors, with the positions along one axis, and what is computed of them.
 
     Returns:
         Tensor (batch, D, L) of u's dtype.
     """
-    if delta_bias is not None:
-        delta = delta + delta_bias[..., None]
-    if delta_softplus:
+    u, A, delta = scan.u, scan.A, scan.delta
+    if scan.delta_bias is not None:
+        delta = delta + scan.delta_bias[..., None]
+    if scan.delta_softplus:
         delta = softplus(delta)
-    per_group = u.shape[1] // B.shape[2]
+    per_group = u.shape[1] // scan.B.shape[2]
     y = torch.zeros_like(u)
     inputs = u.unsqueeze(-2).unbind(-1)
-    for k, order in enumerate(orders.tolist()):
-        steps, drives, readouts = (t[:, k].unbind(-1) for t in (delta, B, C))
+    for k, order in enumerate(scan.orders.tolist()):
+        steps, drives, readouts = (t[:, k].unbind(-1) for t in (delta, scan.B, scan.C))
         h = u.new_zeros(u.shape[0], u.shape[1], A.shape[-1])
         visited = []
         for position in order:
@@ -61,9 +42,9 @@ def grid_scan_reference(
             h = torch.exp(step * A[k]) * h + step * drive * inputs[position]
             visited.append((readout * h).sum(-1))
         y = y.index_add(2, torch.tensor(order, device=u.device), torch.stack(visited, dim=-1))
-        if D is not None:
-            y = y + D[k, :, None] * u
-    return y if z is None else y * silu(z)
+        if scan.D is not None:
+            y = y + scan.D[k, :, None] * u
+    return y if scan.z is None else y * silu(scan.z)
 
 
 class ReferenceBackend:
@@ -87,7 +68,7 @@ class ReferenceBackend:
 
     def forward(self, scan: ScanArguments, y: Tensor, states: Tensor) -> None:
         """Write y; see `contract.ScanBackend`."""
-        y.copy_(grid_scan_reference(**vars(scan)))
+        y.copy_(grid_scan_reference(scan))
 
     def backward(self, scan: ScanArguments, dy: Tensor, states: Tensor, grads: tuple[Tensor, ...]) -> None:
         """Autograd's part."""
