@@ -16,7 +16,7 @@ from benchmarks.processes import in_fresh_process
 BENCHMARKS = ("limits", "scan", "step", "prediction", "image_size")
 """Those of docs/performance.md, one module each."""
 CPU_ONLY = ("limits",)
-OTHERS = ("rfac", "evaluation", "learning_rate", "tcma_effect", "ablation")
+OTHERS = ("gpu_step", "rfac", "evaluation", "learning_rate", "tcma_effect", "ablation")
 """Programs of their own, with arguments of their own."""
 
 
