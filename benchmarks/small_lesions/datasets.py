@@ -58,8 +58,13 @@ class Workspace:
         self.folder = folder
 
     def variables(self) -> dict[str, str]:
-        """Environment of a process of nnU-Net: its folders, and one process only, since that is what a seed settles."""
+        """Environment of a process of nnU-Net: its folders, and one process only, since that is what a seed settles.
+
+        Trainers of the benchmark, which are candidates, are found beside those of the user.
+        """
+        trainers = [os.environ.get("nnUNet_extTrainer"), str(Path(__file__).parent / "trainers")]
         return {
+            "nnUNet_extTrainer": os.pathsep.join(filter(None, trainers)),
             "nnUNet_raw": str(self.folder / "nnUNet_raw"),
             "nnUNet_preprocessed": str(self.folder / "nnUNet_preprocessed"),
             "nnUNet_results": str(self.folder / "nnUNet_results"),

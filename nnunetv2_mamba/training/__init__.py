@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nnunetv2_mamba.training.curriculum import Curriculum, CurriculumMixin
+    from nnunetv2_mamba.training.instances import BiCC, BlobLoss, ComponentTversky, InstanceLossMixin
     from nnunetv2_mamba.training.records.cost import CostMixin
     from nnunetv2_mamba.training.records.lesion_report import LesionReportMixin
     from nnunetv2_mamba.training.robust_trainer import RobustTrainer
@@ -15,9 +16,13 @@ if TYPE_CHECKING:
     from nnunetv2_mamba.training.trainer import MambaTrainer
 
 _MODULES = {
+    "BiCC": "instances",
+    "BlobLoss": "instances",
+    "ComponentTversky": "instances",
     "CostMixin": "records.cost",
     "Curriculum": "curriculum",
     "CurriculumMixin": "curriculum",
+    "InstanceLossMixin": "instances",
     "LesionReportMixin": "records.lesion_report",
     "MambaTrainer": "trainer",
     "RobustTrainer": "robust_trainer",
@@ -25,9 +30,13 @@ _MODULES = {
 }
 
 __all__ = [
+    "BiCC",
+    "BlobLoss",
+    "ComponentTversky",
     "CostMixin",
     "Curriculum",
     "CurriculumMixin",
+    "InstanceLossMixin",
     "LesionReportMixin",
     "MambaTrainer",
     "RobustTrainer",

@@ -28,10 +28,11 @@ def blob(radius: int) -> np.ndarray:
     return segmentation
 
 
-def save_case(folder: Path, name: str, segmentation: np.ndarray) -> None:
+def save_case(folder: Path, name: str, segmentation: np.ndarray, further_locations: dict | None = None) -> None:
     """Write a case like nnU-Net's preprocessing does."""
     image = np.random.default_rng(len(name)).normal(size=segmentation.shape).astype(np.float32) + segmentation
     locations = {label: np.argwhere(segmentation == label) for label in LABELS.values() if label}
+    locations |= further_locations or {}
     chunks = {name: segmentation.shape for name in ("chunks", "blocks", "chunks_seg", "blocks_seg")}
     nnUNetDatasetBlosc2.save_case(image, segmentation, {"class_locations": locations}, str(folder / name), **chunks)
 

@@ -195,5 +195,5 @@ class OtherLoss(DC_and_CE_loss):
     ids=["cross-entropy", "topk", "subclass", "clipped", "supervised"],
 )
 def test_other_losses_are_refused_by_name(make, name):
-    with pytest.raises(TypeError, match=f"cannot weight the loss .*{name}"):
+    with pytest.raises(TypeError, match=f"cannot weight the samples under .*{name}"):
         CaseWeightedLoss(make())

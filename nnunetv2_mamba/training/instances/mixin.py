@@ -1,0 +1,45 @@
+"""A loss of lesions as one more base class of any nnU-Net trainer."""
+
+from typing import Any, ClassVar
+
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from torch import nn
+
+from nnunetv2_mamba.training.instances.cells import AppendCells
+from nnunetv2_mamba.training.instances.loss import InstanceLoss
+from nnunetv2_mamba.training.instances.terms import BiCC, InstanceTerm
+
+
+class InstanceLossMixin:
+    """Adds a loss of lesions to a trainer's own loss: ``class T(InstanceLossMixin, SomeTrainer)``.
+
+    It works with every network and every loss, with classes, regions and an ignore label, in 2-D and 3-D. The workers
+    that load the data find the lesions after the augmentation.
+
+    Attributes:
+        instance_term: the loss of lesions: `BiCC`, `BlobLoss` or `ComponentTversky`.
+        instance_weight: its weight beside the trainer's own loss.
+    """
+
+    instance_term: ClassVar[InstanceTerm] = BiCC()
+    instance_weight: ClassVar[float] = 1.0
+
+    @classmethod
+    def get_training_transforms(cls, *arguments: Any, **options: Any) -> BasicTransform:
+        """The trainer's own transforms, and then `AppendCells`; arguments as nnU-Net gives them."""
+        transforms = super().get_training_transforms(*arguments, **options)  # type: ignore[misc]
+        labels = None if options.get("regions") is not None else options["foreground_labels"]
+        return ComposeTransforms(
+            [transforms, AppendCells(labels, ignore_label=options.get("ignore_label") is not None)]
+        )
+
+    def _build_loss(self: Any) -> nn.Module:
+        return InstanceLoss(
+            super()._build_loss(),  # type: ignore[misc]
+            self.instance_term,
+            weight=self.instance_weight,
+            regions=self.label_manager.has_regions,
+            ignore_label=self.label_manager.ignore_label,
+            ddp=self.is_ddp,
+        )
