@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nnunetv2_mamba.training.records.lesion_report import LesionReportMixin
     from nnunetv2_mamba.training.robust_trainer import RobustTrainer
     from nnunetv2_mamba.training.safety.safe_checkpoint import SafeCheckpointMixin
+    from nnunetv2_mamba.training.sampling import LesionSamplingMixin
     from nnunetv2_mamba.training.trainer import MambaTrainer
 
 _MODULES = {
@@ -24,6 +25,7 @@ _MODULES = {
     "CurriculumMixin": "curriculum",
     "InstanceLossMixin": "instances",
     "LesionReportMixin": "records.lesion_report",
+    "LesionSamplingMixin": "sampling",
     "MambaTrainer": "trainer",
     "RobustTrainer": "robust_trainer",
     "SafeCheckpointMixin": "safety.safe_checkpoint",
@@ -38,6 +40,7 @@ __all__ = [
     "CurriculumMixin",
     "InstanceLossMixin",
     "LesionReportMixin",
+    "LesionSamplingMixin",
     "MambaTrainer",
     "RobustTrainer",
     "SafeCheckpointMixin",

@@ -1,18 +1,16 @@
 """Sizes of lesions in nnU-Net's preprocessed segmentations, measured once and kept beside them."""
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from nnunetv2_mamba.files import written_aside
-from nnunetv2_mamba.folders.segmentations import open_segmentation, segmentation_file
+from nnunetv2_mamba.folders.segmentations import open_segmentation
+from nnunetv2_mamba.training.measured_cases import FOLDER, MeasuredCases
 
-CACHE = Path("lesion_sizes", "voxels_per_label.json")
-"""In a folder below the preprocessed cases: nnU-Net allows no other file beside them, and deletes both together."""
+CACHE = Path(FOLDER, "voxels_per_label.json")
+"""Below the preprocessed cases."""
 
 Classes = Sequence[int | Sequence[int]]
 """Foreground labels, or regions of several labels."""
@@ -25,8 +23,8 @@ class CurriculumError(RuntimeError):
     """A curriculum of these training cases is not possible; the message says why and what to do."""
 
 
-class LabelCounts:
-    """Voxels of each label in preprocessed segmentations, from a cache where the file has not changed since.
+class LabelCounts(MeasuredCases[Voxels]):
+    """Voxels of each label in preprocessed segmentations.
 
     Args:
         folder: of the preprocessed cases.
@@ -37,35 +35,10 @@ class LabelCounts:
     """
 
     def __init__(self, folder: Path, cases: Sequence[str]) -> None:
-        self.folder = folder
         try:
-            self.files = {case: segmentation_file(folder, case) for case in cases}
+            super().__init__(folder, cases, name=CACHE.stem, measure=_count, parse=_with_labels)
         except FileNotFoundError as error:
             raise CurriculumError(str(error)) from error
-
-    def known(self) -> dict[str, Voxels]:
-        """Voxels of each label, for the cases whose file has not changed since it was measured for the cache."""
-        cached = _read_cache(self.folder / CACHE)
-        unchanged = [case for case, file in self.files.items() if cached.get(case, {}).get("stamp") == _stamp(file)]
-        return {case: {int(label): count for label, count in cached[case]["voxels"].items()} for case in unchanged}
-
-    def measure(self, cases: Sequence[str]) -> Iterator[tuple[str, Voxels]]:
-        """Read the segmentations of cases one by one."""
-        for case in cases:
-            yield case, _count(self.files[case])
-
-    def keep(self, voxels: Mapping[str, Voxels]) -> None:
-        """Write counts into the cache; the counts of other cases stay in it.
-
-        Raises:
-            OSError: the folder cannot be written to.
-        """
-        path = self.folder / CACHE
-        fresh = {case: {"stamp": _stamp(self.files[case]), "voxels": counts} for case, counts in voxels.items()}
-        content = _read_cache(path) | fresh
-        path.parent.mkdir(exist_ok=True)
-        with written_aside(path) as aside:
-            aside.write_text(json.dumps(content))
 
 
 def lesion_size(voxels: Mapping[int, int], classes: Classes, ignore_label: int | None = None) -> float:
@@ -85,12 +58,6 @@ def lesion_size(voxels: Mapping[int, int], classes: Classes, ignore_label: int |
     return min(present) / total if present else math.nan
 
 
-def _stamp(file: Path) -> list[int]:
-    """Size of a file in bytes and time of its last change in ns, which show whether the file was written again."""
-    status = file.stat()
-    return [status.st_size, status.st_mtime_ns]
-
-
 def _count(file: Path) -> Voxels:
     counts: Voxels = {}
     # Slice by slice, because bincount works on 64-bit copies.
@@ -102,10 +69,5 @@ def _count(file: Path) -> Voxels:
     return counts
 
 
-def _read_cache(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    # The cache is missing, not readable, or damaged by a full disk. It only saves time, so it is made again.
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+def _with_labels(voxels: Mapping[str, int]) -> Voxels:
+    return {int(label): count for label, count in voxels.items()}

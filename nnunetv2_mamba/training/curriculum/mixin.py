@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
-from torch import Tensor, distributed, nn
-from tqdm import tqdm
+from torch import Tensor, nn
 
 from nnunetv2_mamba.training.curriculum import progress
 from nnunetv2_mamba.training.curriculum.difficulty import DifficultyMeasurer
-from nnunetv2_mamba.training.curriculum.lesion_sizes import CurriculumError, LabelCounts, Voxels, lesion_size
+from nnunetv2_mamba.training.curriculum.lesion_sizes import CurriculumError, LabelCounts, lesion_size
 from nnunetv2_mamba.training.curriculum.loss import CaseWeightedLoss, Weigh
 from nnunetv2_mamba.training.curriculum.scheduler import Curriculum, TrainingScheduler
+from nnunetv2_mamba.training.measured_cases import gathered
 from nnunetv2_mamba.training.safety.safe_checkpoint import SafeCheckpointMixin
 
 CHECKPOINT_KEY = "curriculum"
@@ -128,19 +128,20 @@ class CurriculumMixin(SafeCheckpointMixin):
         sizes = self.measurer.sizes[cases]
         difficulty = -sizes if self._scheduler.holds(self._progress) else losses.cpu().double().numpy()
         difficulty = np.where(np.isnan(sizes), np.nan, difficulty)
-        parts, rank = _gathered(difficulty, self.is_ddp)
+        parts, rank = gathered(difficulty, self.is_ddp)
         first = sum(map(len, parts[:rank]))
         weights = self._scheduler.weights(np.concatenate(parts), self._progress)[first : first + len(cases)]
         weights = np.where(np.isnan(difficulty), self.case_weights[cases], weights)
         return torch.as_tensor(weights, dtype=torch.float32, device=losses.device)
 
     def _over_processes(self, values: np.ndarray) -> np.ndarray:
-        return np.sum(_gathered(values, self.is_ddp)[0], axis=0)
+        return np.sum(gathered(values, self.is_ddp)[0], axis=0)
 
     def _lesion_sizes(self) -> dict[str, float]:
         self._datasets = super().get_tr_and_val_datasets()
         training = self._datasets[0]
-        voxels = self._voxels(LabelCounts(Path(training.source_folder), training.identifiers))
+        counts = LabelCounts(Path(training.source_folder), training.identifiers)
+        voxels = counts.of_all(ddp=self.is_ddp, say=lambda line: self.print_to_log_file(f"curriculum: {line}"))
         labels = self.label_manager
         classes = labels.foreground_regions if labels.has_regions else labels.foreground_labels
         sizes = {case: lesion_size(counts, classes, labels.ignore_label) for case, counts in voxels.items()}
@@ -150,41 +151,3 @@ class CurriculumMixin(SafeCheckpointMixin):
                 "to rank: check the labels in dataset.json and the split, or use a trainer without curriculum."
             )
         return sizes
-
-    def _voxels(self, source: LabelCounts) -> dict[str, Voxels]:
-        """Voxels of each label by case; each process reads a share of the cases."""
-        # All processes use what the first one has read, because the cache may change before the last one reads it.
-        voxels = _gathered(source.known(), self.is_ddp)[0][0]
-        missing = sorted(source.files.keys() - voxels.keys())
-        share = missing[self.local_rank :: distributed.get_world_size()] if self.is_ddp else missing
-        measured: dict[str, Voxels] = {}
-        try:
-            hidden = not share or self.local_rank != 0
-            measured.update(tqdm(source.measure(share), "measuring lesions", len(share), disable=hidden, leave=False))
-        finally:
-            self._keep(source, measured)
-        parts, _ = _gathered(measured, self.is_ddp)
-        everything = {case: counts for part in parts for case, counts in part.items()}
-        # Processes may have overwritten the entries of each other.
-        if len(parts) > 1 and self.local_rank == 0:
-            self._keep(source, everything)
-        return voxels | everything
-
-    def _keep(self, source: LabelCounts, voxels: dict[str, Voxels]) -> None:
-        if not voxels:
-            return
-        try:
-            source.keep(voxels)
-        except OSError as error:
-            self.print_to_log_file(
-                f"curriculum: the cache was not written, so lesions are measured again next time ({error})"
-            )
-
-
-def _gathered(value: Any, ddp: bool) -> tuple[list[Any], int]:
-    """The value in each process, and the rank of this process."""
-    if not ddp:
-        return [value], 0
-    parts: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(parts, value)
-    return parts, distributed.get_rank()
