@@ -37,6 +37,10 @@ COMMANDS = {
         "report:Report",
         "one page about models: true positive, missed and false positive lesions, intervals, pictures",
     ),
+    "calibrate": (
+        "calibrate:Calibrate",
+        "fit a threshold and a smallest component to validated folds, for a stated aim",
+    ),
     "convert-weights": (
         "convert_weights:ConvertWeights",
         "make a file for -pretrained_weights from a VMamba classifier",

@@ -17,6 +17,7 @@ from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.results import LESIONS_FILE, SUMMARY_FILE, Evaluation
 from nnunetv2_mamba.evaluation.text import lines_of, sensitivity_lines
 from nnunetv2_mamba.folders import sources
+from nnunetv2_mamba.folders.operating_points import painted_labels, read_operating_points
 
 
 @dataclass
@@ -64,6 +65,10 @@ class Evaluate:
     values: list[str] | None = field(
         default=None, metadata=option("replace labels in all files, e.g. 255=1", nargs="+", metavar="OLD=NEW")
     )
+    operating_point: Path | None = field(
+        default=None,
+        metadata=option("decide again by operating_point.json, from the probabilities; or the folder that has it"),
+    )
     allow_missing: bool = field(default=False, metadata=option("count a missing prediction as predicted empty"))
     processes: int | None = field(
         default=None, metadata=option("number of processes; default: number of cores, at most 8", "-np")
@@ -83,6 +88,7 @@ class Evaluate:
                 progress=True,
                 geometry=cast(Geometry, self.geometry),
                 values=parse_values(self.values),
+                operating_point=self.operating_point,
             )
             print("\n".join(lines_of(evaluation.summary)))
             if self.sensitivity:
@@ -126,6 +132,7 @@ def evaluate(
     progress: bool = False,
     geometry: Geometry = "world",
     values: Mapping[int, int] | None = None,
+    operating_point: Path | None = None,
 ) -> Evaluation:
     """Evaluate all cases of a trained model or a folder of predictions.
 
@@ -138,15 +145,21 @@ def evaluate(
         progress: whether to show a progress bar.
         geometry: ``voxels`` if voxels of the same index belong together, whatever the headers say.
         values: new label of each value that is replaced in all files.
+        operating_point: file of operating points, or the folder that has it; None for the predictions as they are.
 
     Raises:
         EvaluationError: there is no case, a prediction is missing, or a process was killed.
         GeometryError: a prediction does not have the shape of its reference.
         OSError: a file cannot be read.
     """
+    decided = {}
+    if operating_point is not None:
+        points = read_operating_points(operating_point, source.targets)
+        decided = {"operating_points": points, "painted": painted_labels(source.dataset, source.targets)}
     settings = Settings.of(
         source.dataset,
         source.reader,
+        **decided,
         protocol=protocol,
         sensitivity=variations(protocol) if sensitivity else (),
         geometry=geometry,

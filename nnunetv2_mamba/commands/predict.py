@@ -1,14 +1,32 @@
-"""``nnUNetv2_mamba predict``: nnU-Net's prediction."""
+"""``nnUNetv2_mamba predict``: nnU-Net's prediction, decided by an operating point if one is named."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from nnunetv2_mamba.commands.options import PROGRAM
 from nnunetv2_mamba.commands.stock import StockCommand, value_of
+
+OPERATING_POINT = "--operating-point"
+PROBABILITIES = "--save_probabilities"
 
 
 @dataclass
 class Predict(StockCommand):
-    """Predict with nnU-Net; takes the arguments of nnUNetv2_predict."""
+    """Predict with nnU-Net; takes the arguments of nnUNetv2_predict, and --operating-point."""
+
+    def run(self) -> int:
+        """Predict, and decide again from the probabilities if an operating point is named."""
+        point, arguments = without(self.arguments, OPERATING_POINT)
+        if point is None:
+            return super().run()
+        keeps = PROBABILITIES in arguments
+        self.arguments = arguments if keeps else [*arguments, PROBABILITIES]
+        folder = value_of(arguments, "-o")
+        if not Path(point).exists():
+            raise SystemExit(f"{PROGRAM} predict: {OPERATING_POINT} {point} does not exist: name operating_point.json.")
+        code = super().run()
+        return code or decide_again(Path(str(folder)), Path(point), keep_probabilities=keeps)
 
     def dataset(self) -> str | None:
         """Value of -d."""
@@ -19,3 +37,42 @@ class Predict(StockCommand):
         from nnunetv2.inference.predict_from_raw_data import predict_entry_point
 
         return predict_entry_point
+
+
+def decide_again(folder: Path, point: Path, *, keep_probabilities: bool) -> int:
+    """Replace the predictions of a folder by those of an operating point.
+
+    Args:
+        folder: that nnU-Net has just written.
+        point: file of operating points, or the folder that has it.
+        keep_probabilities: whether the user has asked for them.
+
+    Raises:
+        SystemExit: that is not possible; the predictions are nnU-Net's, and their probabilities stay.
+    """
+    from nnunetv2_mamba.evaluation.errors import EvaluationError, GeometryError
+    from nnunetv2_mamba.folders.operating_points import apply_to_folder
+
+    try:
+        number = apply_to_folder(folder, point, keep_probabilities=keep_probabilities)
+    except (EvaluationError, GeometryError, OSError) as error:
+        raise SystemExit(f"{PROGRAM} predict: {error} The predictions in {folder} are nnU-Net's own.") from error
+    print(f"{number} predictions decided by {point}")
+    return 0
+
+
+def without(arguments: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """Value of a flag, None without it, and the other arguments."""
+    value, rest, waiting = None, [], False
+    for argument in arguments:
+        if waiting:
+            value, waiting = argument, False
+        elif argument == flag:
+            waiting = True
+        elif argument.startswith(flag + "="):
+            value = argument.removeprefix(flag + "=")
+        else:
+            rest.append(argument)
+    if waiting:
+        raise SystemExit(f"{PROGRAM} predict: {flag} wants a file: name operating_point.json.")
+    return value, rest

@@ -24,6 +24,7 @@ from nnunetv2_mamba.evaluation.images import (
     require_known_labels,
 )
 from nnunetv2_mamba.evaluation.metrics import METRICS
+from nnunetv2_mamba.evaluation.operating_point import OperatingPoint, decide
 from nnunetv2_mamba.evaluation.parallel import for_each
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.results import FORMAT, Evaluation
@@ -133,6 +134,9 @@ class Settings:
         geometry: ``world``, where a warning says that a prediction is not where its reference is, or ``voxels``, where
             it is known that their voxels belong together.
         values: new label of each value that is replaced in all segmentations.
+        operating_points: of each target, by which the predictions are decided again from their probabilities; None for
+            the predictions as they are.
+        painted: label that each region is painted with then; None where the targets are labels.
     """
 
     reader: SegmentationReader
@@ -144,6 +148,8 @@ class Settings:
     froc: bool = True
     geometry: Geometry = "world"
     values: Mapping[int, int] = field(default_factory=dict)
+    operating_points: Mapping[str, OperatingPoint] | None = None
+    painted: Sequence[int] | None = None
 
     @classmethod
     def of(cls, dataset: Mapping[str, Any], reader: SegmentationReader, **further: Any) -> "Settings":
@@ -235,6 +241,8 @@ def evaluate_case(files: CaseFiles, settings: Settings) -> dict[str, Any]:
         predicted, warnings = prediction.array, [*warnings, *further]
         if apart is not None and settings.geometry == "world":
             warnings.append(apart)
+        if settings.operating_points is not None:
+            predicted = _decided(files, settings, reference)
     ignored = None if settings.ignore_label is None else reference.array == settings.ignore_label
     results: dict[str, Any] = {"parts": {}, "sensitivity": {}, "targets": {}}
     for target in settings.targets:
@@ -266,6 +274,22 @@ def _labels(settings: Settings, path: Path) -> tuple[Segmentation, list[str]]:
     return segmentation, list(segmentation.warnings)
 
 
+def _decided(files: CaseFiles, settings: Settings, reference: Segmentation) -> np.ndarray:
+    if files.probabilities is None or settings.operating_points is None:
+        raise EvaluationError(
+            f"{files.case} has no probabilities, from which an operating point decides: validate with --npz, or "
+            "predict with --save_probabilities."
+        )
+    probabilities = probabilities_of(files.probabilities, settings.targets, reference.array.shape)
+    return decide(
+        probabilities,
+        settings.targets,
+        settings.operating_points,
+        spacing=reference.spacing,
+        painted=settings.painted,
+    )
+
+
 def _froc(files: CaseFiles, settings: Settings, reference: Segmentation, ignored: np.ndarray | None) -> dict[str, Any]:
     """Counts at each threshold, by target; empty where there are no probabilities.
 
@@ -286,6 +310,10 @@ def _froc(files: CaseFiles, settings: Settings, reference: Segmentation, ignored
         )
         for target in settings.targets
     }
+
+
+def _as_json(points: Mapping[str, OperatingPoint] | None) -> dict[str, dict[str, float]] | None:
+    return None if points is None else {name: vars(point) for name, point in points.items()}
 
 
 def _collect(
@@ -324,6 +352,7 @@ def _collect(
         "geometry": settings.geometry,
         "geometry_tolerance_voxels": TOLERANCE,
         "values": {str(old): new for old, new in settings.values.items()},
+        "operating_points": _as_json(settings.operating_points),
         "warnings": [*warnings, *(warning for result in results for warning in result["warnings"])],
         "metrics": {name: metric.as_dict(unit, size, settings.protocol) for name, metric in METRICS.items()},
         "targets": targets,

@@ -8,6 +8,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from types import SimpleNamespace
 
+import cc3d
 import numpy as np
 import pytest
 import torch
@@ -127,6 +128,28 @@ def test_our_own_command_predicts_the_same_without_the_autoload(trained, predict
         trained.predict(S3MAMBA, (0, 1), "predicted_by_none", **off)
     ours = trained.predict(S3MAMBA, (0, 1), "predicted_by_ours", command=("nnUNetv2_mamba", "predict"), **off)
     assert_same_predictions(predicted[S3MAMBA], ours)
+
+
+def test_an_operating_point_decides_predictions_and_their_evaluation(trained, predicted):
+    model = trained.model(S3MAMBA)
+    trained.run("nnUNetv2_mamba", "calibrate", model, "--aim", "recall@3", "-np", 1)
+    file = model / "operating_point.json"
+    point = json.loads(file.read_text())["targets"]["blob"]
+    ours = ("nnUNetv2_mamba", "predict")
+    decided = trained.predict(S3MAMBA, (0, 1), "predicted_at_a_point", "--operating-point", file, command=ours)
+    assert labels(decided).keys() == {"test_0.png", "test_1.png"}
+    assert not list(decided.glob("*.npz"))
+    for name, image in labels(decided).items():
+        probability = np.load(predicted[S3MAMBA] / f"{Path(name).stem}.npz")["probabilities"][1, 0]
+        above = probability >= point["threshold"]
+        assert image.shape == above.shape
+        assert not (image.astype(bool) & ~above).any()
+        sizes = np.bincount(cc3d.connected_components(above.astype(np.uint8), connectivity=8).ravel())[1:]
+        assert image.sum() == sizes[sizes >= point["smallest"]].sum()
+    said = trained.run(
+        "nnUNetv2_mamba", "evaluate", model, "--operating-point", model, "-o", trained.root / "at_a_point"
+    )
+    assert "blob: recall" in said
 
 
 def test_training_is_resumed_where_it_stopped(trained):

@@ -1,0 +1,154 @@
+"""Thresholds and smallest components: against evaluations done again, and against every other choice."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from nnunetv2_mamba.evaluation.case import MaskPair, compare_pair
+from nnunetv2_mamba.evaluation.components import label_components
+from nnunetv2_mamba.evaluation.operating_point import (
+    THRESHOLDS,
+    Aim,
+    Counts,
+    OperatingPoint,
+    counts_at,
+    counts_of_others,
+    decide,
+    detections_by_threshold,
+    fit,
+)
+from nnunetv2_mamba.evaluation.presets import PRESETS
+from nnunetv2_mamba.evaluation.targets import Target
+
+PROTOCOL = PRESETS["default"]
+LESION = Target("lesion", (1,))
+
+
+def random_case(seed: int, shape: tuple[int, ...] = (24, 26)) -> tuple[np.ndarray, np.ndarray]:
+    """Probability and reference with blobs of several sizes, some only in one of them."""
+    rng = np.random.default_rng(seed)
+    reference, probability = np.zeros(shape, bool), rng.random(shape) * 0.3
+    for number in range(7):
+        place = tuple(slice(start, start + rng.integers(1, 6)) for start in rng.integers(0, np.array(shape) - 5))
+        if number % 3:
+            reference[place] = True
+        if number % 2:
+            probability[place] = rng.uniform(0.2, 1)
+    return probability, reference
+
+
+def table(seed: int, spacing=(1.0, 2.0)):
+    probability, reference = random_case(seed)
+    return detections_by_threshold(probability, reference, spacing, PROTOCOL)
+
+
+def without_small(mask: np.ndarray, smallest: float, voxel: float) -> np.ndarray:
+    components, number = label_components(mask)
+    sizes = np.bincount(components.ravel(), minlength=number + 1) * voxel
+    return mask & (sizes[components] >= smallest)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("smallest", [0.0, 2.0, 5.0, 12.0])
+def test_counts_are_those_of_an_evaluation_without_the_small_components(seed, smallest):
+    probability, reference = random_case(seed)
+    for position, threshold in list(enumerate(THRESHOLDS))[::4]:
+        mask = without_small(probability >= threshold, smallest, voxel=2.0)
+        expected = compare_pair(MaskPair(reference, mask, spacing=(1.0, 2.0)), PROTOCOL, distances=False)
+        counts = table(seed)[position].counts(smallest)
+        assert counts.lesions == len(expected.lesions)
+        assert counts.found == sum(part.status == "true_positive" for part in expected.lesions)
+        assert counts.false_positives == sum(part.status == "false_positive" for part in expected.components)
+
+
+@pytest.mark.parametrize("aim", ["f1", "recall@0", "recall@0.5", "recall@2"])
+def test_no_other_choice_meets_the_aim_better(aim):
+    tables, aim = [table(seed) for seed in range(6)], Aim.of_text(aim)
+    point = fit(tables, aim)
+    best = aim.score(counts_at(tables, point))
+    sizes = [0, *np.unique(np.concatenate([found.false_positives for found in itertools.chain(*tables)]) + 1e-6)]
+    for threshold, smallest in itertools.product(THRESHOLDS, sizes):
+        score = aim.score(counts_at(tables, OperatingPoint(threshold, float(smallest))))
+        assert math.isnan(score) or score <= best + 1e-12
+    if aim.false_positives is not None:
+        assert counts_at(tables, point).false_positives <= aim.false_positives * len(tables)
+
+
+def test_of_equal_choices_nnunets_own_is_taken():
+    reference = np.zeros((9, 9), bool)
+    reference[2:4, 2:4] = True
+    perfect = detections_by_threshold(reference.astype(float), reference, (1.0, 1.0), PROTOCOL)
+    assert fit([perfect], Aim()) == OperatingPoint(0.5, 0)
+    nothing = detections_by_threshold(np.zeros((9, 9)), np.zeros((9, 9), bool), (1.0, 1.0), PROTOCOL)
+    assert fit([nothing], Aim()) == OperatingPoint(0.5, 0)
+
+
+def test_a_threshold_and_a_size_that_separate_lesions_from_noise_are_found():
+    reference, probability = np.zeros((12, 30), bool), np.full((12, 30), 0.01)
+    reference[2:5, 2:5], probability[2:5, 2:5] = True, 0.32  # a faint lesion
+    reference[6:9, 10:14], probability[6:9, 10:14] = True, 0.9
+    probability[1, 20] = probability[4, 24] = 0.95  # specks
+    tables = [detections_by_threshold(probability, reference, (1.0, 1.0), PROTOCOL)]
+    point = fit(tables, Aim())
+    assert counts_at(tables, point) == Counts(found=2, lesions=2, false_positives=0, cases=1)
+    assert (point.threshold, point.smallest) == (0.3, 9.0)
+    assert counts_at(tables, OperatingPoint()) == Counts(found=1, lesions=2, false_positives=2, cases=1)
+
+
+def test_a_group_is_judged_by_the_point_of_the_others():
+    tables, groups = [table(seed) for seed in range(6)], [0, 0, 1, 1, 2, 2]
+    expected = Counts(0, 0, 0, 0)
+    for group in range(3):
+        others = [found for found, own in zip(tables, groups, strict=True) if own != group]
+        expected += counts_at(tables[2 * group : 2 * group + 2], fit(others, Aim()))
+    assert counts_of_others(tables, groups, Aim()) == expected
+    assert expected.cases == 6
+
+
+@pytest.mark.parametrize("text", ["f1", "recall@1", "recall@0.5"])
+def test_an_aim_is_read_as_it_is_written(text):
+    assert str(Aim.of_text(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "dice", "f1@2", "recall", "recall@", "recall@-1", "recall@nan", "recall@inf"])
+def test_other_aims_are_refused(text):
+    with pytest.raises(ValueError, match=rf"the aim '{text}' is not known: give f1, or recall@N with N false"):
+        Aim.of_text(text)
+
+
+@pytest.mark.parametrize("values", [(0, 0), (1.1, 0), (math.nan, 0), (0.5, -1), (0.5, math.inf), (0.5, math.nan)])
+def test_points_outside_their_ranges_are_refused(values):
+    with pytest.raises(ValueError, match="of an operating point is"):
+        OperatingPoint(*values)
+
+
+def test_at_nnunets_point_a_label_map_is_nnunets():
+    rng = np.random.default_rng(0)
+    probability = rng.random((8, 9))
+    labels = decide({"lesion": probability}, [LESION], {"lesion": OperatingPoint()}, spacing=(1.0, 1.0))
+    assert np.array_equal(labels, probability >= 0.5)
+
+
+def test_small_components_are_left_out_by_their_size_in_millimetres():
+    probability = np.zeros((6, 8))
+    probability[1, 1] = probability[3:5, 4:6] = 0.9
+    for smallest, kept in ((0.5, 5), (0.6, 4), (2.0, 4), (2.1, 0)):
+        point = {"lesion": OperatingPoint(0.5, smallest)}
+        assert decide({"lesion": probability}, [LESION], point, spacing=(1.0, 0.5)).sum() == kept
+
+
+def test_a_voxel_of_two_classes_has_the_one_above_its_threshold_by_the_larger_factor():
+    targets = [Target("a", (1,)), Target("b", (2,))]
+    probabilities = {"a": np.array([[0.4, 0.4, 0.1]]), "b": np.array([[0.5, 0.3, 0.2]])}
+    points = {"a": OperatingPoint(0.2), "b": OperatingPoint(0.4)}
+    assert decide(probabilities, targets, points, spacing=(1.0, 1.0)).tolist() == [[1, 1, 0]]
+
+
+def test_regions_are_painted_over_each_other():
+    targets = [Target("whole", (1, 2)), Target("core", (2,))]
+    probabilities = {"whole": np.array([[0.9, 0.9, 0.1]]), "core": np.array([[0.1, 0.35, 0.1]])}
+    points = {"whole": OperatingPoint(0.5), "core": OperatingPoint(0.3)}
+    labels = decide(probabilities, targets, points, spacing=(1.0, 1.0), painted=[1, 2])
+    assert labels.tolist() == [[1, 2, 0]]
