@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md work as they are printed."""
+"""The recipes of CONTRIBUTING.md and the trainers of docs/small-lesions.md work as they are printed."""
 
 import os
 import re
@@ -10,8 +10,12 @@ import pytest
 
 from nnunetv2_mamba.evaluation import metrics
 
-TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+ROOT = Path(__file__).parents[2]
+BLOCKS = [
+    block
+    for page in ("CONTRIBUTING.md", "docs/small-lesions.md")
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+]
 
 NETWORK = """
 import sys, torch
@@ -38,6 +42,14 @@ loss = find("nnUNetTrainerTversky")._build_loss.__globals__["TverskyLoss"]()
 target = torch.tensor([[[[0, 1], [1, 0]]]])
 right = torch.nn.functional.one_hot(target[:, 0]).movedim(-1, 1) * 100.0
 assert loss(right, target).item() < 1e-6 < 0.5 < loss(-right, target).item()
+"""
+
+
+FOR_LESIONS = """
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find
+from nnunetv2_mamba.training import BiCC
+assert find("nnUNetTrainerBiCC").instance_term == BiCC(alpha=0.25)
+assert find("nnUNetTrainerLesions").lesion_size_exponent == 0
 """
 
 
@@ -75,3 +87,10 @@ def test_the_trainers_from_outside(tmp_path):
     for name in ("nnUNetTrainerTversky", "nnUNetTrainerMoreForeground"):
         (tmp_path / f"{name}.py").write_text(block_with(f"class {name}("))
     run(TRAINERS, nnUNet_extTrainer=str(tmp_path))
+
+
+@pytest.mark.nnunet
+def test_the_trainers_for_small_lesions(tmp_path):
+    for name in ("nnUNetTrainerBiCC", "nnUNetTrainerLesions"):
+        (tmp_path / f"{name}.py").write_text(block_with(f"class {name}("))
+    run(FOR_LESIONS, nnUNet_extTrainer=str(tmp_path))
