@@ -34,7 +34,7 @@ class Row:
         trainer: its name.
         seeds: of the trainings.
         scores: by name.
-        cost: mean over the seeds: CPU seconds of the training, parameters.
+        cost: CPU seconds of a training, mean over the seeds, by what it was trained on.
     """
 
     trainer: str
@@ -112,11 +112,8 @@ def rows_of(trainers: Mapping[str, Mapping[int, Any]], name: str) -> list[Row]:
         for _, content in sorted(results.items()):
             for score, drawn in scores_of(content["cases"], name, strata=strata, weights=weights).items():
                 scores[score].append(drawn)
-        cost = {
-            key: float(np.mean([content[key] for content in results.values()]))
-            for key in ("train_cpu_seconds", "parameters")
-        }
-        rows.append(Row(trainer, sorted(results), {score: np.stack(drawn) for score, drawn in scores.items()}, cost))
+        drawn_scores = {score: np.stack(drawn) for score, drawn in scores.items()}
+        rows.append(Row(trainer, sorted(results), drawn_scores, _cost(list(results.values()))))
     return rows
 
 
@@ -169,5 +166,17 @@ def _difference(row: Row, baseline: Row | None) -> str:
     return f"{drawn[0]:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
+def _cost(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for content in results:
+        # Seconds of different machines say nothing of the trainers.
+        seconds[content["machine"].get("gpu", "CPU")].append(content["train_cpu_seconds"])
+    return {machine: float(np.mean(values)) for machine, values in seconds.items()}
+
+
 def _relative_cost(row: Row, baseline: Row | None) -> str:
-    return "" if baseline is None else f"{row.cost['train_cpu_seconds'] / baseline.cost['train_cpu_seconds']:.2f}"
+    """Seconds over those of the baseline on the same machine; empty where there is none that has trained both."""
+    if baseline is None:
+        return ""
+    ratios = [seconds / baseline.cost[machine] for machine, seconds in row.cost.items() if machine in baseline.cost]
+    return f"{np.mean(ratios):.2f}" if ratios else ""

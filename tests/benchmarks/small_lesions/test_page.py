@@ -10,14 +10,17 @@ from benchmarks.small_lesions.runs import RESULTS, ROOT, Run
 from benchmarks.small_lesions.scoring import THRESHOLDS
 
 
-def keep(results: Path, trainer: str, seed: int, detected: str, false_positives: int) -> None:
+def keep(
+    results: Path, trainer: str, seed: int, detected: str, false_positives: int, seconds: float = 2.0, gpu: str = ""
+) -> None:
     """A training on two images, with a lesion of 4 and one of 90 pixels in each, and equal counts at all thresholds."""
     thresholds = len(THRESHOLDS)
     score = {"voxels": [4, 90], "detected": [detected] * thresholds, "false_positives": [false_positives] * thresholds}
     score |= {"TP": 50, "FP": 25, "FN": 25, "nsd": 0.5}
     cases = {name: {"group": name, "classes": {"lesion": score}} for name in ("a", "b")}
     run = Run("toy", "explore", "short", trainer, seed)
-    content = {"run": vars(run), "cases": cases, "patch_size": [8, 8], "train_cpu_seconds": 2.0, "parameters": 3}
+    content = {"run": vars(run), "cases": cases, "patch_size": [8, 8], "train_cpu_seconds": seconds}
+    content["machine"] = {"gpu": gpu} if gpu else {}
     run.file(results).parent.mkdir(parents=True, exist_ok=True)
     run.file(results).write_text(json.dumps(content))
 
@@ -30,6 +33,16 @@ def test_tables_show_the_mean_over_seeds_and_their_spread(tmp_path):
     assert "| nnUNetTrainer | 2 | 0.50 ± 0.50 | 0.67 ± 0.00 |  | 1.00 |" in text
     # Compared in the seeds that both have.
     assert "| Other | 1 | 1.00 | 0.67 | +0.00 [+0.00, +0.00] | 1.00 |" in text
+
+
+def test_seconds_are_compared_on_the_same_machine_only(tmp_path):
+    keep(tmp_path, "nnUNetTrainer", 0, detected="3", false_positives=1)
+    keep(tmp_path, "nnUNetTrainer", 1, detected="3", false_positives=1, seconds=0.5, gpu="H200")
+    keep(tmp_path, "Faster", 0, detected="3", false_positives=1, seconds=1.0)
+    keep(tmp_path, "OnAnotherGPU", 0, detected="3", false_positives=1, seconds=1.0, gpu="H100")
+    text = report.render(tmp_path, question="explore", budget="short", columns=("Dice",))
+    costs = {line.split(" | ")[0][2:]: line.split(" | ")[-1].rstrip(" |") for line in text.splitlines()[4:]}
+    assert costs == {"nnUNetTrainer": "1.00", "Faster": "0.50", "OnAnotherGPU": ""}
 
 
 def test_the_page_keeps_what_is_written_by_hand(tmp_path):
