@@ -15,6 +15,7 @@ from nnunetv2_mamba.evaluation.folder import CaseFiles, Settings
 from nnunetv2_mamba.evaluation.froc import probabilities_of
 from nnunetv2_mamba.evaluation.images import read_segmentation, require_known_labels
 from nnunetv2_mamba.evaluation.operating_point import (
+    SHOWN,
     THRESHOLDS,
     Aim,
     OperatingPoint,
@@ -26,6 +27,7 @@ from nnunetv2_mamba.evaluation.operating_point import (
 )
 from nnunetv2_mamba.evaluation.parallel import default_processes, for_each
 from nnunetv2_mamba.evaluation.presets import PRESETS, protocol_from
+from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.folders import sources
 from nnunetv2_mamba.folders.operating_points import FILE, write_operating_points
 
@@ -75,8 +77,8 @@ class Calibrate:
             points, results = {}, {}
             for target in source.targets:
                 own = [table[target.name] for table in tables]
-                points[target.name] = fit(own, aim)
-                results[target.name] = _results(own, groups, aim, points[target.name])
+                points[target.name] = fit(own, aim, protocol)
+                results[target.name] = _results(own, groups, aim, points[target.name], protocol)
                 print("\n".join(_lines(target.name, points[target.name], results[target.name], unit)))
             file = self.out or self.model / FILE
             about = {
@@ -143,12 +145,14 @@ def _groups(cases: Sequence[CaseFiles]) -> list[int]:
     return [number % PARTS for number in range(len(cases))]
 
 
-def _results(tables: Sequence[Table], groups: Sequence[int], aim: Aim, point: OperatingPoint) -> dict[str, Any]:
+def _results(
+    tables: Sequence[Table], groups: Sequence[int], aim: Aim, point: OperatingPoint, protocol: Protocol
+) -> dict[str, Any]:
     stock = OperatingPoint()
     return {
-        "nnunet": counts_at(tables, stock).as_dict(),
-        "fitted_to_others": counts_of_others(tables, groups, aim).as_dict(),
-        "fitted_to_all": counts_at(tables, point).as_dict(),
+        "nnunet": counts_at(tables, stock).as_dict(protocol),
+        "fitted_to_others": counts_of_others(tables, groups, aim, protocol).as_dict(protocol),
+        "fitted_to_all": counts_at(tables, point).as_dict(protocol),
         "recall_by_size": _by_size(tables, {"nnunet": stock, "fitted_to_all": point}),
     }
 
@@ -185,7 +189,7 @@ def _lines(name: str, point: OperatingPoint, results: Mapping[str, Any], unit: s
     ]
     for key, title in titles.items():
         counts = results[key]
-        numbers = [counts[column] for column in ("recall", "precision", "f1", "false_positives_per_case")]
+        numbers = [counts[column] for column in SHOWN]
         texts = ["-" if number is None else f"{number:.2f}" for number in numbers]
         lines.append(f"  {title:40}{texts[0]:>6}  {texts[1]:>9}  {texts[2]:>5}  {texts[3]:>24}")
     for size, recalls in results["recall_by_size"].items():

@@ -13,11 +13,15 @@ import numpy as np
 
 from nnunetv2_mamba.evaluation.case import Comparison, MaskPair, compare_pair
 from nnunetv2_mamba.evaluation.components import label_components
+from nnunetv2_mamba.evaluation.metrics import METRICS
 from nnunetv2_mamba.evaluation.protocol import Connectivity, Protocol
 from nnunetv2_mamba.evaluation.targets import Target
 
 THRESHOLDS = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.98, 0.99)
 """Probabilities among which a threshold is chosen."""
+
+SHOWN = ("lesion_recall", "lesion_precision", "lesion_f1", "fp_per_case")
+"""Metrics that say what an operating point does."""
 
 MOST_SIZES = 60
 """At most so many sizes are tried at a threshold, or a single component of the validation could decide."""
@@ -78,57 +82,46 @@ class Aim:
         """As `of_text` reads it."""
         return "f1" if self.false_positives is None else f"recall@{self.false_positives:g}"
 
-    def score(self, counts: "Counts") -> float:
-        """The higher, the better the aim is met."""
+    def score(self, counts: "Counts", protocol: Protocol) -> float:
+        """The higher, the better the aim is met; NaN where nothing can be said."""
         if self.false_positives is None:
-            return counts.f1
-        if counts.false_positives > self.false_positives * counts.cases:
-            return -counts.false_positives
-        return counts.recall
+            return counts.metric("lesion_f1", protocol)
+        false = counts.metric("fp_per_case", protocol)
+        return -false if false > self.false_positives else counts.metric("lesion_recall", protocol)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Lesions of some cases.
+    """Lesions of some cases, as `metric.COUNTS` has them.
 
     Attributes:
-        found: true positive lesions.
-        lesions: of the reference.
-        false_positives: components.
         cases: how many.
+        lesions: of the reference.
+        true_positive_lesions: of these, the ones that match a component.
+        components: of the prediction.
+        true_positive_components: of these, the ones that match a lesion.
     """
 
-    found: int
-    lesions: int
-    false_positives: int
-    cases: int
+    cases: int = 0
+    lesions: int = 0
+    true_positive_lesions: int = 0
+    components: int = 0
+    true_positive_components: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         """Of both together."""
         return Counts(*(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
 
-    @property
-    def recall(self) -> float:
-        """Share of the lesions that is found; NaN without a lesion."""
-        return self.found / self.lesions if self.lesions else math.nan
+    def metric(self, name: str, protocol: Protocol) -> float:
+        """One of `metrics.METRICS` that these counts decide; NaN where it is not defined."""
+        formula = METRICS[name].formula
+        assert formula is not None
+        return float(formula(vars(self), protocol))
 
-    @property
-    def precision(self) -> float:
-        """Share of what is found among all that is shown; NaN where nothing is."""
-        shown = self.found + self.false_positives
-        return self.found / shown if shown else math.nan
-
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of both; NaN where there is nothing at all."""
-        total = self.found + self.lesions + self.false_positives
-        return 2 * self.found / total if total else math.nan
-
-    def as_dict(self) -> dict[str, Any]:
-        """Counts and what follows from them, as JSON."""
-        derived = {"recall": self.recall, "precision": self.precision, "f1": self.f1}
-        kept = {name: None if math.isnan(value) else value for name, value in derived.items()}
-        return vars(self) | {"false_positives_per_case": self.false_positives / max(self.cases, 1)} | kept
+    def as_dict(self, protocol: Protocol) -> dict[str, Any]:
+        """Counts and metrics, as JSON."""
+        metrics = {name: self.metric(name, protocol) for name in SHOWN}
+        return vars(self) | {name: None if math.isnan(value) else value for name, value in metrics.items()}
 
 
 @dataclass(frozen=True)
@@ -138,11 +131,13 @@ class Detections:
     Attributes:
         lesions: size of each lesion (n,).
         found_by: size of the largest component that each lesion is found by (n,); -1 where it is missed.
-        false_positives: size of each false positive component (m,).
+        true_positives: size of each component that matches a lesion.
+        false_positives: size of each component that matches none.
     """
 
     lesions: np.ndarray
     found_by: np.ndarray
+    true_positives: np.ndarray
     false_positives: np.ndarray
 
     @classmethod
@@ -156,13 +151,19 @@ class Detections:
             else -1.0
             for lesion in lesions
         ]
-        false = [part.size for part in comparison.components if part.status == "false_positive"]
-        return cls(np.array([part.size for part in lesions]), np.array(found_by), np.array(false))
+        right, wrong = (
+            np.array([part.size for part in comparison.components if part.status == status])
+            for status in ("true_positive", "false_positive")
+        )
+        return cls(np.array([part.size for part in lesions]), np.array(found_by), right, wrong)
 
     def counts(self, smallest: float) -> Counts:
         """Without the components that are smaller."""
-        found = int(np.count_nonzero(self.found_by >= smallest))
-        return Counts(found, len(self.lesions), int(np.count_nonzero(self.false_positives >= smallest)), 1)
+        found, right, wrong = (
+            int(np.count_nonzero(sizes >= smallest))
+            for sizes in (self.found_by, self.true_positives, self.false_positives)
+        )
+        return Counts(1, len(self.lesions), found, right + wrong, right)
 
 
 def detections_by_threshold(
@@ -193,10 +194,10 @@ Table = Sequence[Detections]
 def counts_at(tables: Sequence[Table], point: OperatingPoint) -> Counts:
     """Counts of cases at an operating point, whose threshold is one of `THRESHOLDS`."""
     position = THRESHOLDS.index(point.threshold)
-    return sum((table[position].counts(point.smallest) for table in tables), Counts(0, 0, 0, 0))
+    return sum((table[position].counts(point.smallest) for table in tables), Counts())
 
 
-def fit(tables: Sequence[Table], aim: Aim) -> OperatingPoint:
+def fit(tables: Sequence[Table], aim: Aim, protocol: Protocol) -> OperatingPoint:
     """The operating point that meets the aim best in these cases.
 
     Of several, the one nearest to nnU-Net's own: the threshold nearest to 0.5, and then the smallest size.
@@ -204,39 +205,38 @@ def fit(tables: Sequence[Table], aim: Aim) -> OperatingPoint:
     Args:
         tables: one for each case.
         aim: what counts.
+        protocol: the rules.
     """
     best, best_rank = OperatingPoint(), (-math.inf, -math.inf, -math.inf)
     for position, threshold in enumerate(THRESHOLDS):
-        found = np.sort(_joined(table[position].found_by for table in tables))
-        false = np.sort(_joined(table[position].false_positives for table in tables))
-        lesions = len(found)
-        for smallest in _sizes(found, false):
-            counts = Counts(
-                lesions - int(np.searchsorted(found, smallest)),
-                lesions,
-                len(false) - int(np.searchsorted(false, smallest)),
-                len(tables),
-            )
-            score = aim.score(counts)
+        at = [table[position] for table in tables]
+        found, right, wrong = (
+            np.sort(np.concatenate([np.zeros(0), *(getattr(one, name) for one in at)]))
+            for name in ("found_by", "true_positives", "false_positives")
+        )
+        for smallest in _sizes(np.concatenate([right, wrong])):
+            kept, true, false = (len(sizes) - int(np.searchsorted(sizes, smallest)) for sizes in (found, right, wrong))
+            score = aim.score(Counts(len(tables), len(found), kept, true + false, true), protocol)
             rank = (-math.inf if math.isnan(score) else score, -abs(threshold - 0.5), -smallest)
             if rank > best_rank:
                 best, best_rank = OperatingPoint(threshold, smallest), rank
     return best
 
 
-def counts_of_others(tables: Sequence[Table], groups: Sequence[Hashable], aim: Aim) -> Counts:
+def counts_of_others(tables: Sequence[Table], groups: Sequence[Hashable], aim: Aim, protocol: Protocol) -> Counts:
     """Counts of each group of cases at the point that is fitted to all other groups: what new cases can expect.
 
     Args:
         tables: one for each case.
         groups: of each case, such as its fold; two at least.
         aim: what counts.
+        protocol: the rules.
     """
-    total = Counts(0, 0, 0, 0)
+    total = Counts()
     for group in dict.fromkeys(groups):
         others = [table for table, other in zip(tables, groups, strict=True) if other != group]
         own = [table for table, other in zip(tables, groups, strict=True) if other == group]
-        total = total + counts_at(own, fit(others, aim))
+        total = total + counts_at(own, fit(others, aim, protocol))
     return total
 
 
@@ -280,13 +280,9 @@ def decide(
     return labels
 
 
-def _sizes(found: np.ndarray, false: np.ndarray) -> np.ndarray:
+def _sizes(components: np.ndarray) -> np.ndarray:
     """Sizes that are tried: zero, and those of the components."""
-    sizes = np.unique(np.concatenate([found[found > 0], false]))
+    sizes = np.unique(components)
     if len(sizes) > MOST_SIZES:
         sizes = np.unique(np.quantile(sizes, np.linspace(0, 1, MOST_SIZES), method="nearest"))
     return np.concatenate([[0.0], sizes])
-
-
-def _joined(arrays: Any) -> np.ndarray:
-    return np.concatenate([np.zeros(0), *arrays])

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nnunetv2_mamba.training.curriculum import Curriculum, CurriculumMixin
     from nnunetv2_mamba.training.instances import BiCC, BlobLoss, ComponentTversky, InstanceLossMixin
     from nnunetv2_mamba.training.records.cost import CostMixin
+    from nnunetv2_mamba.training.records.lesion_checkpoint import LesionCheckpointMixin
     from nnunetv2_mamba.training.records.lesion_report import LesionReportMixin
     from nnunetv2_mamba.training.robust_trainer import RobustTrainer
     from nnunetv2_mamba.training.safety.safe_checkpoint import SafeCheckpointMixin
@@ -24,6 +25,7 @@ _MODULES = {
     "Curriculum": "curriculum",
     "CurriculumMixin": "curriculum",
     "InstanceLossMixin": "instances",
+    "LesionCheckpointMixin": "records.lesion_checkpoint",
     "LesionReportMixin": "records.lesion_report",
     "LesionSamplingMixin": "sampling",
     "MambaTrainer": "trainer",
@@ -39,6 +41,7 @@ __all__ = [
     "Curriculum",
     "CurriculumMixin",
     "InstanceLossMixin",
+    "LesionCheckpointMixin",
     "LesionReportMixin",
     "LesionSamplingMixin",
     "MambaTrainer",

@@ -75,9 +75,9 @@ def test_it_finds_the_faint_lesions_and_leaves_the_specks_out(model, capsys):
     assert content["targets"] == {"lesion": {"threshold": 0.35, "smallest": 16.0}}
     assert (content["aim"], content["folds"], content["cases"]) == ("f1", [0, 1], 4)
     results = content["results"]["lesion"]
-    assert results["nnunet"]["recall"] == 0.5
-    assert results["nnunet"]["false_positives_per_case"] == 2
-    assert results["fitted_to_others"]["f1"] == results["fitted_to_all"]["f1"] == 1
+    assert results["nnunet"]["lesion_recall"] == 0.5
+    assert results["nnunet"]["fp_per_case"] == 2
+    assert results["fitted_to_others"]["lesion_f1"] == results["fitted_to_all"]["lesion_f1"] == 1
     printed = capsys.readouterr().out
     assert "lesion: probability 0.35 or more, components of 16 px or more" in printed
     assert "fitted to the other folds: expect this" in printed
@@ -87,8 +87,8 @@ def test_it_finds_the_faint_lesions_and_leaves_the_specks_out(model, capsys):
 
 def test_recall_at_so_many_false_positives(model):
     content = calibrate(model, "--aim", "recall@0")
-    assert content["results"]["lesion"]["fitted_to_all"]["false_positives"] == 0
-    assert content["results"]["lesion"]["fitted_to_all"]["recall"] == 1
+    assert content["results"]["lesion"]["fitted_to_all"]["fp_per_case"] == 0
+    assert content["results"]["lesion"]["fitted_to_all"]["lesion_recall"] == 1
 
 
 def test_a_single_fold_is_divided(model):

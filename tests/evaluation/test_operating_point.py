@@ -8,7 +8,9 @@ import pytest
 
 from nnunetv2_mamba.evaluation.case import MaskPair, compare_pair
 from nnunetv2_mamba.evaluation.components import label_components
+from nnunetv2_mamba.evaluation.metrics import METRICS
 from nnunetv2_mamba.evaluation.operating_point import (
+    SHOWN,
     THRESHOLDS,
     Aim,
     Counts,
@@ -58,31 +60,34 @@ def test_counts_are_those_of_an_evaluation_without_the_small_components(seed, sm
         mask = without_small(probability >= threshold, smallest, voxel=2.0)
         expected = compare_pair(MaskPair(reference, mask, spacing=(1.0, 2.0)), PROTOCOL, distances=False)
         counts = table(seed)[position].counts(smallest)
-        assert counts.lesions == len(expected.lesions)
-        assert counts.found == sum(part.status == "true_positive" for part in expected.lesions)
-        assert counts.false_positives == sum(part.status == "false_positive" for part in expected.components)
+        for name, count in vars(counts).items():
+            assert count == expected.counts[name], name
+        for name in SHOWN:
+            assert counts.metric(name, PROTOCOL) == pytest.approx(
+                float(METRICS[name].formula(expected.counts, PROTOCOL)), nan_ok=True
+            )
 
 
 @pytest.mark.parametrize("aim", ["f1", "recall@0", "recall@0.5", "recall@2"])
 def test_no_other_choice_meets_the_aim_better(aim):
     tables, aim = [table(seed) for seed in range(6)], Aim.of_text(aim)
-    point = fit(tables, aim)
-    best = aim.score(counts_at(tables, point))
+    point = fit(tables, aim, PROTOCOL)
+    best = aim.score(counts_at(tables, point), PROTOCOL)
     sizes = [0, *np.unique(np.concatenate([found.false_positives for found in itertools.chain(*tables)]) + 1e-6)]
     for threshold, smallest in itertools.product(THRESHOLDS, sizes):
-        score = aim.score(counts_at(tables, OperatingPoint(threshold, float(smallest))))
+        score = aim.score(counts_at(tables, OperatingPoint(threshold, float(smallest))), PROTOCOL)
         assert math.isnan(score) or score <= best + 1e-12
     if aim.false_positives is not None:
-        assert counts_at(tables, point).false_positives <= aim.false_positives * len(tables)
+        assert counts_at(tables, point).metric("fp_per_case", PROTOCOL) <= aim.false_positives
 
 
 def test_of_equal_choices_nnunets_own_is_taken():
     reference = np.zeros((9, 9), bool)
     reference[2:4, 2:4] = True
     perfect = detections_by_threshold(reference.astype(float), reference, (1.0, 1.0), PROTOCOL)
-    assert fit([perfect], Aim()) == OperatingPoint(0.5, 0)
+    assert fit([perfect], Aim(), PROTOCOL) == OperatingPoint(0.5, 0)
     nothing = detections_by_threshold(np.zeros((9, 9)), np.zeros((9, 9), bool), (1.0, 1.0), PROTOCOL)
-    assert fit([nothing], Aim()) == OperatingPoint(0.5, 0)
+    assert fit([nothing], Aim(), PROTOCOL) == OperatingPoint(0.5, 0)
 
 
 def test_a_threshold_and_a_size_that_separate_lesions_from_noise_are_found():
@@ -91,19 +96,20 @@ def test_a_threshold_and_a_size_that_separate_lesions_from_noise_are_found():
     reference[6:9, 10:14], probability[6:9, 10:14] = True, 0.9
     probability[1, 20] = probability[4, 24] = 0.95  # specks
     tables = [detections_by_threshold(probability, reference, (1.0, 1.0), PROTOCOL)]
-    point = fit(tables, Aim())
-    assert counts_at(tables, point) == Counts(found=2, lesions=2, false_positives=0, cases=1)
+    point = fit(tables, Aim(), PROTOCOL)
+    assert counts_at(tables, point) == Counts(1, 2, 2, 2, 2)
     assert (point.threshold, point.smallest) == (0.3, 9.0)
-    assert counts_at(tables, OperatingPoint()) == Counts(found=1, lesions=2, false_positives=2, cases=1)
+    nnunets = Counts(1, 2, true_positive_lesions=1, components=3, true_positive_components=1)
+    assert counts_at(tables, OperatingPoint()) == nnunets
 
 
 def test_a_group_is_judged_by_the_point_of_the_others():
     tables, groups = [table(seed) for seed in range(6)], [0, 0, 1, 1, 2, 2]
-    expected = Counts(0, 0, 0, 0)
+    expected = Counts()
     for group in range(3):
         others = [found for found, own in zip(tables, groups, strict=True) if own != group]
-        expected += counts_at(tables[2 * group : 2 * group + 2], fit(others, Aim()))
-    assert counts_of_others(tables, groups, Aim()) == expected
+        expected += counts_at(tables[2 * group : 2 * group + 2], fit(others, Aim(), PROTOCOL))
+    assert counts_of_others(tables, groups, Aim(), PROTOCOL) == expected
     assert expected.cases == 6
 
 
