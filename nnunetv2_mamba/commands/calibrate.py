@@ -1,7 +1,7 @@
 """``nnUNetv2_mamba calibrate``: fit a threshold and a smallest component to what a model is to be used for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,26 +10,27 @@ import numpy as np
 from tqdm import tqdm
 
 from nnunetv2_mamba.commands.options import PROGRAM, option
+from nnunetv2_mamba.evaluation.case import MaskPair, compare_pair
 from nnunetv2_mamba.evaluation.errors import EvaluationError, GeometryError
 from nnunetv2_mamba.evaluation.folder import CaseFiles, Settings
 from nnunetv2_mamba.evaluation.froc import probabilities_of
-from nnunetv2_mamba.evaluation.images import read_segmentation, require_known_labels
+from nnunetv2_mamba.evaluation.images import Segmentation, read_segmentation, require_known_labels
 from nnunetv2_mamba.evaluation.operating_point import (
     SHOWN,
     THRESHOLDS,
     Aim,
-    OperatingPoint,
+    Counts,
+    Detections,
+    OperatingPoints,
     Table,
-    counts_at,
-    counts_of_others,
+    decide,
     detections_by_threshold,
     fit,
 )
 from nnunetv2_mamba.evaluation.parallel import default_processes, for_each
 from nnunetv2_mamba.evaluation.presets import PRESETS, protocol_from
-from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.folders import sources
-from nnunetv2_mamba.folders.operating_points import FILE, write_operating_points
+from nnunetv2_mamba.folders.operating_points import FILE, regions_class_order, write_operating_points
 
 PARTS = 5
 """Into how many parts the cases of a single fold are divided."""
@@ -69,131 +70,205 @@ class Calibrate:
         """Fit, print what it changes, and write the file."""
         try:
             aim, protocol = Aim.of_text(self.aim), protocol_from(self.protocol)
+            file = _target_file(self.out or self.model)
+            if self.processes is not None and self.processes < 1:
+                raise EvaluationError(f"-np {self.processes} is not a number of processes: give 1 or more.")
             source = sources.trained_model(self.model, folds=self.folds, reference=self.ref)
             settings = Settings.of(source.dataset, source.reader, protocol=protocol)
-            tables = _tables(source.cases, settings, self.processes or default_processes())
-            unit = _unit(source.cases[0], settings)
-            groups = _groups(source.cases)
-            points, results = {}, {}
-            for target in source.targets:
-                own = [table[target.name] for table in tables]
-                points[target.name] = fit(own, aim, protocol)
-                results[target.name] = _results(own, groups, aim, points[target.name], protocol)
-                print("\n".join(_lines(target.name, points[target.name], results[target.name], unit)))
-            file = self.out or self.model / FILE
+            cases = Cases.read(source.cases, settings, self.processes or default_processes())
+            order = regions_class_order(source.dataset, source.targets)
+            fitted = {name: fit(tables, aim, protocol) for name, tables in cases.tables.items()}
+            operating = OperatingPoints(fitted, protocol.connectivity, order)
+            results = _results(cases, operating, aim, settings)
+            print("\n".join(_lines(operating, results, cases, source.about["trained_on_cases"])))
             about = {
                 "aim": str(aim),
                 "protocol": protocol.as_dict(),
                 "protocol_hash": protocol.hash,
                 "folds": source.about["folds"],
-                "cases": len(tables),
-                "unit_of_smallest": unit,
+                "cases": len(cases.files),
+                "unit_of_size": cases.unit,
                 "results": results,
             }
-            write_operating_points(file, points, about)
+            write_operating_points(file, fitted, about)
         except (EvaluationError, GeometryError, OSError, ValueError) as error:
             raise SystemExit(f"{PROGRAM} calibrate: {error}") from error
         print(f"\n{file}")
         return 0
 
 
-def _tables(cases: Sequence[CaseFiles], settings: Settings, processes: int) -> list[dict[str, Table]]:
-    if missing := [case.case for case in cases if case.probabilities is None]:
-        raise EvaluationError(
-            f"{len(missing)} of {len(cases)} cases have no probabilities ({', '.join(missing[:5])}): validate again "
-            "with nnUNetv2_train ... --val --npz."
+@dataclass(frozen=True)
+class Cases:
+    """Validated cases.
+
+    Attributes:
+        files: of each case.
+        groups: what its network was not trained on: its fold, or a part of the cases where there is one fold only.
+        tables: detections of each case at each threshold, by target.
+        predicted: detections of nnU-Net's own predictions, by target.
+        unit: of the sizes.
+        several_folds: whether the groups are folds.
+    """
+
+    files: Sequence[CaseFiles]
+    groups: list[int]
+    tables: dict[str, list[Table]]
+    predicted: dict[str, list[Detections]]
+    unit: str
+    several_folds: bool
+
+    @classmethod
+    def read(cls, files: Sequence[CaseFiles], settings: Settings, processes: int) -> "Cases":
+        """Read references, predictions and probabilities.
+
+        Raises:
+            EvaluationError: there are fewer than two cases, or one lacks its prediction or its probabilities.
+        """
+        if len(files) < 2:
+            raise EvaluationError(f"{len(files)} validated cases are too few to fit an operating point: validate more.")
+        if missing := [case.case for case in files if case.probabilities is None or case.prediction is None]:
+            raise EvaluationError(
+                f"{len(missing)} of {len(files)} cases have no probabilities ({', '.join(missing[:5])}): validate "
+                "again with nnUNetv2_train ... --val --npz."
+            )
+        results = for_each(partial(_detections, settings=settings), files, processes)
+        found = list(tqdm(results, total=len(files), desc="reading probabilities", unit="case"))
+        folds = [-1 if case.fold is None else case.fold for case in files]
+        several = len(set(folds)) > 1
+        return cls(
+            files=files,
+            groups=folds if several else [number % PARTS for number in range(len(files))],
+            tables={target.name: [tables[target.name] for tables, _, _ in found] for target in settings.targets},
+            predicted={target.name: [own[target.name] for _, own, _ in found] for target in settings.targets},
+            unit=found[0][2],
+            several_folds=several,
         )
-    results = for_each(partial(_table, settings=settings), cases, processes)
-    return list(tqdm(results, total=len(cases), desc="reading probabilities", unit="case"))
 
 
-def _table(files: CaseFiles, settings: Settings) -> dict[str, Table]:
+def _target_file(path: Path) -> Path:
+    file = path / FILE if path.is_dir() else path
+    if not file.parent.is_dir():
+        raise EvaluationError(f"the folder {file.parent} does not exist: make it, or name another file with -o.")
+    return file
+
+
+def _detections(files: CaseFiles, settings: Settings) -> tuple[dict[str, Table], dict[str, Detections], str]:
+    """Detections at each threshold and of nnU-Net's own prediction, by target; unit of the sizes."""
+    reference, ignored, probabilities = _read(files, settings)
+    assert files.prediction is not None
+    predicted = read_segmentation(settings.reader, files.prediction, settings.values).array
+    tables: dict[str, Table] = {}
+    own: dict[str, Detections] = {}
+    for target in settings.targets:
+        truth = target.mask(reference.array)
+        channel = probabilities[target.name]
+        tables[target.name] = detections_by_threshold(channel, truth, reference.spacing, settings.protocol, ignored)
+        own[target.name] = _compared(truth, target.mask(predicted), reference, settings, ignored)
+    return tables, own, "px" if reference.unit == "px" else f"mm^{reference.array.ndim}"
+
+
+def _read(files: CaseFiles, settings: Settings) -> tuple[Segmentation, np.ndarray | None, dict[str, np.ndarray]]:
     reference = read_segmentation(settings.reader, files.reference, settings.values)
     require_known_labels(reference, settings.known)
     assert files.probabilities is not None
-    probabilities = probabilities_of(files.probabilities, settings.targets, reference.array.shape)
     ignored = None if settings.ignore_label is None else reference.array == settings.ignore_label
-    return {
-        target.name: detections_by_threshold(
-            probabilities[target.name],
-            target.mask(reference.array),
-            reference.spacing,
-            settings.protocol,
-            ignored,
+    return reference, ignored, probabilities_of(files.probabilities, settings.targets, reference.array.shape)
+
+
+def _compared(
+    truth: np.ndarray, mask: np.ndarray, reference: Segmentation, settings: Settings, ignored: np.ndarray | None
+) -> Detections:
+    pair = MaskPair(truth, mask, spacing=reference.spacing, ignored=ignored)
+    return Detections.of_comparison(compare_pair(pair, settings.protocol, distances=False))
+
+
+def _results(cases: Cases, operating: OperatingPoints, aim: Aim, settings: Settings) -> dict[str, Any]:
+    """Counts of nnU-Net's predictions, of points fitted to other cases, and of the points that are kept; by target."""
+    fitted = {
+        group: replace(
+            operating,
+            points={
+                name: fit([t for t, g in zip(tables, cases.groups, strict=True) if g != group], aim, settings.protocol)
+                for name, tables in cases.tables.items()
+            },
         )
+        for group in set(cases.groups)
+    }
+    found = {
+        "fitted_to_others": _decided(cases, [fitted[group] for group in cases.groups], settings),
+        "fitted_to_all": _decided(cases, [operating] * len(cases.files), settings),
+        "nnunet": cases.predicted,
+    }
+    results = {}
+    for name in operating.points:
+        rows = {key: sum((one.counts(0) for one in own[name]), Counts()) for key, own in found.items()}
+        results[name] = {key: counts.as_dict(settings.protocol) for key, counts in rows.items()}
+        results[name]["recall_by_size"] = _by_size({key: own[name] for key, own in found.items()})
+    return results
+
+
+def _decided(cases: Cases, points: Sequence[OperatingPoints], settings: Settings) -> dict[str, list[Detections]]:
+    """Detections of each case at its own points, by target."""
+    if len(settings.targets) > 1:
+        # Classes and regions stand in each other's way, so that only the label map tells.
+        tasks = list(zip(cases.files, points, strict=True))
+        found = list(for_each(partial(_decided_case, settings=settings), tasks, 1))
+        return {target.name: [own[target.name] for own in found] for target in settings.targets}
+    (name,) = cases.tables
+    own = []
+    for table, operating in zip(cases.tables[name], points, strict=True):
+        point = operating.points[name]
+        own.append(table[THRESHOLDS.index(point.threshold)].without_small(point.min_component_size))
+    return {name: own}
+
+
+def _decided_case(task: tuple[CaseFiles, OperatingPoints], settings: Settings) -> dict[str, Detections]:
+    files, operating = task
+    reference, ignored, probabilities = _read(files, settings)
+    labels = decide(probabilities, settings.targets, operating, spacing=reference.spacing)
+    return {
+        target.name: _compared(target.mask(reference.array), target.mask(labels), reference, settings, ignored)
         for target in settings.targets
     }
 
 
-def _unit(files: CaseFiles, settings: Settings) -> str:
-    """Unit of the sizes: mm^3, mm^2, or px where files do not know how large their pixels are."""
-    reference = read_segmentation(settings.reader, files.reference, settings.values)
-    return "px" if reference.unit == "px" else f"mm^{reference.array.ndim}"
-
-
-def _groups(cases: Sequence[CaseFiles]) -> list[int]:
-    """Fold of each case; parts of the cases where there is one fold only.
-
-    Raises:
-        EvaluationError: there is one case only.
-    """
-    folds = [case.fold if case.fold is not None else -1 for case in cases]
-    if len(set(folds)) > 1:
-        return folds
-    if len(cases) < 2:
-        raise EvaluationError("one case is too few to fit an operating point: validate more cases.")
-    return [number % PARTS for number in range(len(cases))]
-
-
-def _results(
-    tables: Sequence[Table], groups: Sequence[int], aim: Aim, point: OperatingPoint, protocol: Protocol
-) -> dict[str, Any]:
-    stock = OperatingPoint()
-    return {
-        "nnunet": counts_at(tables, stock).as_dict(protocol),
-        "fitted_to_others": counts_of_others(tables, groups, aim, protocol).as_dict(protocol),
-        "fitted_to_all": counts_at(tables, point).as_dict(protocol),
-        "recall_by_size": _by_size(tables, {"nnunet": stock, "fitted_to_all": point}),
-    }
-
-
-def _by_size(tables: Sequence[Table], points: Mapping[str, OperatingPoint]) -> dict[str, dict[str, float | None]]:
-    """Recall of the thirds of the lesions by size, at several points."""
-    sizes = np.concatenate([table[0].lesions for table in tables])
+def _by_size(found: Mapping[str, Sequence[Detections]]) -> dict[str, dict[str, float | None]]:
+    """Recall of the thirds of the lesions by size, for each row."""
+    sizes = np.concatenate([one.lesions for one in found["nnunet"]])
     if not len(sizes):
         return {}
-    third = np.minimum(np.argsort(np.argsort(sizes, kind="stable")) * len(THIRDS) // len(sizes), len(THIRDS) - 1)
+    third = np.argsort(np.argsort(sizes, kind="stable"), kind="stable") * len(THIRDS) // len(sizes)
     recalls: dict[str, dict[str, float | None]] = {name: {} for name in THIRDS}
-    for label, point in points.items():
-        found = np.concatenate([_found(table, point) for table in tables])
+    for key, own in found.items():
+        is_found = np.concatenate([one.largest_match for one in own]) >= 0
         for number, name in enumerate(THIRDS):
-            own = found[third == number]
-            recalls[name][label] = float(own.mean()) if len(own) else None
+            recalls[name][key] = float(is_found[third == number].mean()) if (third == number).any() else None
     return recalls
 
 
-def _found(table: Table, point: OperatingPoint) -> np.ndarray:
-    return table[THRESHOLDS.index(point.threshold)].found_by >= point.smallest
-
-
-def _lines(name: str, point: OperatingPoint, results: Mapping[str, Any], unit: str) -> list[str]:
+def _lines(operating: OperatingPoints, results: Mapping[str, Any], cases: Cases, trained_on_cases: bool) -> list[str]:
     titles = {
-        "nnunet": "at 0.5, as nnU-Net decides",
-        "fitted_to_others": "fitted to the other folds: expect this",
-        "fitted_to_all": "fitted to all, as it is kept",
+        "nnunet": "nnU-Net's own predictions",
+        "fitted_to_others": f"fitted to other {'folds' if cases.several_folds else 'cases'}: expect this",
+        "fitted_to_all": "fitted to these cases, as it is kept",
     }
-    lines = [
-        "",
-        f"{name}: probability {point.threshold:g} or more, components of {point.smallest:g} {unit} or more",
-        f"  {'':40}recall  precision     F1  false positives per case",
-    ]
-    for key, title in titles.items():
-        counts = results[key]
-        numbers = [counts[column] for column in SHOWN]
-        texts = ["-" if number is None else f"{number:.2f}" for number in numbers]
-        lines.append(f"  {title:40}{texts[0]:>6}  {texts[1]:>9}  {texts[2]:>5}  {texts[3]:>24}")
-    for size, recalls in results["recall_by_size"].items():
-        before, after = (recalls[key] for key in ("nnunet", "fitted_to_all"))
-        if before is not None and after is not None:
-            lines.append(f"  recall of the {size} third of the lesions: {before:.2f}, now {after:.2f}")
+    lines = []
+    if trained_on_cases:
+        lines.append(
+            "the network of fold all was trained on these very cases: nothing here says what to expect of others"
+        )
+    for name, point in operating.points.items():
+        size = f"components of {point.min_component_size:.6g} {cases.unit} or more"
+        lines += ["", f"{name}: probability {point.threshold:g} or more, {size}"]
+        lines.append(f"  {'':40}recall  precision     F1  false positives per case")
+        for key, title in titles.items():
+            numbers = [results[name][key][column] for column in SHOWN]
+            texts = ["-" if number is None else f"{number:.2f}" for number in numbers]
+            lines.append(f"  {title:40}{texts[0]:>6}  {texts[1]:>9}  {texts[2]:>5}  {texts[3]:>24}")
+        for third, recalls in results[name]["recall_by_size"].items():
+            before, after = recalls["nnunet"], recalls["fitted_to_others"]
+            if before is not None and after is not None:
+                lines.append(
+                    f"  recall of the {third} third of the lesions: {before:.2f}, fitted to others {after:.2f}"
+                )
     return lines

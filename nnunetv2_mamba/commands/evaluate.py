@@ -17,7 +17,7 @@ from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.results import LESIONS_FILE, SUMMARY_FILE, Evaluation
 from nnunetv2_mamba.evaluation.text import lines_of, sensitivity_lines
 from nnunetv2_mamba.folders import sources
-from nnunetv2_mamba.folders.operating_points import painted_labels, read_operating_points
+from nnunetv2_mamba.folders.operating_points import read_operating_points
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Evaluate:
     )
     operating_point: Path | None = field(
         default=None,
-        metadata=option("decide again by operating_point.json, from the probabilities; or the folder that has it"),
+        metadata=option("segment again from the probabilities with this operating_point.json, or that of this folder"),
     )
     allow_missing: bool = field(default=False, metadata=option("count a missing prediction as predicted empty"))
     processes: int | None = field(
@@ -78,7 +78,9 @@ class Evaluate:
         """Evaluate, write both files and print the summary."""
         try:
             source = self._source()
-            folder = _writable(self.out or source.folder)
+            # The results of the predictions as they are stay where they are.
+            own = source.folder if self.operating_point is None else source.folder / "at_operating_point"
+            folder = _writable(self.out or own)
             evaluation = evaluate(
                 source,
                 self._protocol(),
@@ -91,6 +93,8 @@ class Evaluate:
                 operating_point=self.operating_point,
             )
             print("\n".join(lines_of(evaluation.summary)))
+            if self.operating_point is not None:
+                print(f"segmented by {self.operating_point}; cases that it was fitted to say too much in its favour")
             if self.sensitivity:
                 print("\nHow far this depends on the protocol\n" + "\n".join(sensitivity_lines(evaluation.summary)))
             evaluation.write(folder)
@@ -152,14 +156,10 @@ def evaluate(
         GeometryError: a prediction does not have the shape of its reference.
         OSError: a file cannot be read.
     """
-    decided = {}
-    if operating_point is not None:
-        points = read_operating_points(operating_point, source.targets)
-        decided = {"operating_points": points, "painted": painted_labels(source.dataset, source.targets)}
     settings = Settings.of(
         source.dataset,
         source.reader,
-        **decided,
+        operating_points=operating_point and read_operating_points(operating_point, source.dataset),
         protocol=protocol,
         sensitivity=variations(protocol) if sensitivity else (),
         geometry=geometry,

@@ -24,7 +24,7 @@ from nnunetv2_mamba.evaluation.images import (
     require_known_labels,
 )
 from nnunetv2_mamba.evaluation.metrics import METRICS
-from nnunetv2_mamba.evaluation.operating_point import OperatingPoint, decide
+from nnunetv2_mamba.evaluation.operating_point import OperatingPoints, decide
 from nnunetv2_mamba.evaluation.parallel import for_each
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.results import FORMAT, Evaluation
@@ -134,9 +134,8 @@ class Settings:
         geometry: ``world``, where a warning says that a prediction is not where its reference is, or ``voxels``, where
             it is known that their voxels belong together.
         values: new label of each value that is replaced in all segmentations.
-        operating_points: of each target, by which the predictions are decided again from their probabilities; None for
-            the predictions as they are.
-        painted: label that each region is painted with then; None where the targets are labels.
+        operating_points: by which the predictions are decided again from their probabilities; None for the predictions
+            as they are.
     """
 
     reader: SegmentationReader
@@ -148,8 +147,7 @@ class Settings:
     froc: bool = True
     geometry: Geometry = "world"
     values: Mapping[int, int] = field(default_factory=dict)
-    operating_points: Mapping[str, OperatingPoint] | None = None
-    painted: Sequence[int] | None = None
+    operating_points: OperatingPoints | None = None
 
     @classmethod
     def of(cls, dataset: Mapping[str, Any], reader: SegmentationReader, **further: Any) -> "Settings":
@@ -281,13 +279,7 @@ def _decided(files: CaseFiles, settings: Settings, reference: Segmentation) -> n
             "predict with --save_probabilities."
         )
     probabilities = probabilities_of(files.probabilities, settings.targets, reference.array.shape)
-    return decide(
-        probabilities,
-        settings.targets,
-        settings.operating_points,
-        spacing=reference.spacing,
-        painted=settings.painted,
-    )
+    return decide(probabilities, settings.targets, settings.operating_points, spacing=reference.spacing)
 
 
 def _froc(files: CaseFiles, settings: Settings, reference: Segmentation, ignored: np.ndarray | None) -> dict[str, Any]:
@@ -310,10 +302,6 @@ def _froc(files: CaseFiles, settings: Settings, reference: Segmentation, ignored
         )
         for target in settings.targets
     }
-
-
-def _as_json(points: Mapping[str, OperatingPoint] | None) -> dict[str, dict[str, float]] | None:
-    return None if points is None else {name: vars(point) for name, point in points.items()}
 
 
 def _collect(
@@ -352,7 +340,7 @@ def _collect(
         "geometry": settings.geometry,
         "geometry_tolerance_voxels": TOLERANCE,
         "values": {str(old): new for old, new in settings.values.items()},
-        "operating_points": _as_json(settings.operating_points),
+        "operating_points": settings.operating_points and settings.operating_points.as_dict(),
         "warnings": [*warnings, *(warning for result in results for warning in result["warnings"])],
         "metrics": {name: metric.as_dict(unit, size, settings.protocol) for name, metric in METRICS.items()},
         "targets": targets,

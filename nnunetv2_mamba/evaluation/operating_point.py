@@ -5,7 +5,7 @@ and from which size on a component is worth showing, can be read off validated c
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,9 @@ THRESHOLDS = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.98, 0.99)
 SHOWN = ("lesion_recall", "lesion_precision", "lesion_f1", "fp_per_case")
 """Metrics that say what an operating point does."""
 
+ABOVE, TOLERANCE = 1 + 1e-4, 1 - 1e-6
+"""A limit lies a little above the size that it excludes; a size that is meant to equal it may differ by rounding."""
+
 MOST_SIZES = 60
 """At most so many sizes are tried at a threshold, or a single component of the validation could decide."""
 
@@ -33,21 +36,49 @@ class OperatingPoint:
 
     Attributes:
         threshold: a voxel is predicted where the probability reaches it.
-        smallest: size of the smallest component that is kept, in mm^3 (mm^2 in images, pixels where there are no mm).
+        min_component_size: size of the smallest component that is kept, in mm^3 (mm^2 in images, pixels where there are
+            no mm).
 
     Raises:
         ValueError: the threshold is not in (0, 1], or the size is negative or not finite.
     """
 
     threshold: float = 0.5
-    smallest: float = 0.0
+    min_component_size: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if not 0 < self.threshold <= 1:
             raise ValueError(f"the threshold of an operating point is {self.threshold}: give a probability above 0.")
-        if not 0 <= self.smallest < math.inf:
-            raise ValueError(f"the smallest component of an operating point is {self.smallest}: give 0 or more mm^3.")
+        if not 0 <= self.min_component_size < math.inf:
+            raise ValueError(
+                f"the min_component_size of an operating point is {self.min_component_size}: give 0 or more mm^3."
+            )
+
+
+@dataclass(frozen=True)
+class OperatingPoints:
+    """How all targets of a dataset are read from their probabilities.
+
+    Attributes:
+        points: of each target, by its name.
+        connectivity: which voxels are neighbours in a component.
+        regions_class_order: label that each region is painted with, as in dataset.json; None where targets are labels.
+    """
+
+    points: Mapping[str, OperatingPoint]
+    connectivity: Connectivity = "corners"
+    regions_class_order: Sequence[int] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return vars(self) | {"points": {name: vars(point) for name, point in self.points.items()}}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "OperatingPoints":
+        """From what `as_dict` has made."""
+        points = {name: OperatingPoint(**point) for name, point in content["points"].items()}
+        return cls(**{**content, "points": points})
 
 
 @dataclass(frozen=True)
@@ -130,13 +161,13 @@ class Detections:
 
     Attributes:
         lesions: size of each lesion (n,).
-        found_by: size of the largest component that each lesion is found by (n,); -1 where it is missed.
+        largest_match: size of the largest component that each lesion is found by (n,); -1 where it is missed.
         true_positives: size of each component that matches a lesion.
         false_positives: size of each component that matches none.
     """
 
     lesions: np.ndarray
-    found_by: np.ndarray
+    largest_match: np.ndarray
     true_positives: np.ndarray
     false_positives: np.ndarray
 
@@ -145,7 +176,7 @@ class Detections:
         """From two masks that were compared; what the protocol ignores counts for nothing."""
         sizes = {part.id: part.size for part in comparison.components}
         lesions = [part for part in comparison.lesions if part.status != "ignored"]
-        found_by = [
+        largest_match = [
             max((sizes[number] for number in lesion.matched), default=-1.0)
             if lesion.status == "true_positive"
             else -1.0
@@ -155,13 +186,19 @@ class Detections:
             np.array([part.size for part in comparison.components if part.status == status])
             for status in ("true_positive", "false_positive")
         )
-        return cls(np.array([part.size for part in lesions]), np.array(found_by), right, wrong)
+        return cls(np.array([part.size for part in lesions]), np.array(largest_match), right, wrong)
 
-    def counts(self, smallest: float) -> Counts:
+    def without_small(self, min_component_size: float) -> "Detections":
+        """Without the components that are smaller."""
+        limit = min_component_size * TOLERANCE
+        kept = (sizes[sizes >= limit] for sizes in (self.true_positives, self.false_positives))
+        return Detections(self.lesions, np.where(self.largest_match >= limit, self.largest_match, -1.0), *kept)
+
+    def counts(self, min_component_size: float) -> Counts:
         """Without the components that are smaller."""
         found, right, wrong = (
-            int(np.count_nonzero(sizes >= smallest))
-            for sizes in (self.found_by, self.true_positives, self.false_positives)
+            int(np.count_nonzero(sizes >= min_component_size * TOLERANCE))
+            for sizes in (self.largest_match, self.true_positives, self.false_positives)
         )
         return Counts(1, len(self.lesions), found, right + wrong, right)
 
@@ -191,16 +228,10 @@ Table = Sequence[Detections]
 """Detections of a case at each of `THRESHOLDS`."""
 
 
-def counts_at(tables: Sequence[Table], point: OperatingPoint) -> Counts:
-    """Counts of cases at an operating point, whose threshold is one of `THRESHOLDS`."""
-    position = THRESHOLDS.index(point.threshold)
-    return sum((table[position].counts(point.smallest) for table in tables), Counts())
-
-
 def fit(tables: Sequence[Table], aim: Aim, protocol: Protocol) -> OperatingPoint:
     """The operating point that meets the aim best in these cases.
 
-    Of several, the one nearest to nnU-Net's own: the threshold nearest to 0.5, and then the smallest size.
+    Of several, the one nearest to nnU-Net's own: the threshold nearest to 0.5, and then the smallest size limit.
 
     Args:
         tables: one for each case.
@@ -212,42 +243,25 @@ def fit(tables: Sequence[Table], aim: Aim, protocol: Protocol) -> OperatingPoint
         at = [table[position] for table in tables]
         found, right, wrong = (
             np.sort(np.concatenate([np.zeros(0), *(getattr(one, name) for one in at)]))
-            for name in ("found_by", "true_positives", "false_positives")
+            for name in ("largest_match", "true_positives", "false_positives")
         )
-        for smallest in _sizes(np.concatenate([right, wrong])):
-            kept, true, false = (len(sizes) - int(np.searchsorted(sizes, smallest)) for sizes in (found, right, wrong))
+        for limit in _limits(np.concatenate([right, wrong])):
+            kept, true, false = (
+                len(sizes) - int(np.searchsorted(sizes, limit * TOLERANCE)) for sizes in (found, right, wrong)
+            )
             score = aim.score(Counts(len(tables), len(found), kept, true + false, true), protocol)
-            rank = (-math.inf if math.isnan(score) else score, -abs(threshold - 0.5), -smallest)
+            rank = (-math.inf if math.isnan(score) else score, -abs(threshold - 0.5), -limit)
             if rank > best_rank:
-                best, best_rank = OperatingPoint(threshold, smallest), rank
+                best, best_rank = OperatingPoint(threshold, float(limit)), rank
     return best
-
-
-def counts_of_others(tables: Sequence[Table], groups: Sequence[Hashable], aim: Aim, protocol: Protocol) -> Counts:
-    """Counts of each group of cases at the point that is fitted to all other groups: what new cases can expect.
-
-    Args:
-        tables: one for each case.
-        groups: of each case, such as its fold; two at least.
-        aim: what counts.
-        protocol: the rules.
-    """
-    total = Counts()
-    for group in dict.fromkeys(groups):
-        others = [table for table, other in zip(tables, groups, strict=True) if other != group]
-        own = [table for table, other in zip(tables, groups, strict=True) if other == group]
-        total = total + counts_at(own, fit(others, aim, protocol))
-    return total
 
 
 def decide(
     probabilities: Mapping[str, np.ndarray],
     targets: Sequence[Target],
-    points: Mapping[str, OperatingPoint],
+    operating: OperatingPoints,
     *,
     spacing: Sequence[float],
-    painted: Sequence[int] | None = None,
-    connectivity: Connectivity = "corners",
 ) -> np.ndarray:
     """The label map that operating points make of probabilities.
 
@@ -257,32 +271,32 @@ def decide(
     Args:
         probabilities: of each target (*spatial).
         targets: labels, or regions.
-        points: of each target.
+        operating: the points of these targets.
         spacing: of the voxels in mm, one number for each axis.
-        painted: label that each region is painted with (``regions_class_order`` of dataset.json); None for labels.
-        connectivity: which voxels are neighbours.
 
     Returns:
         Labels (*spatial), 0 for the background.
     """
+    points, order = operating.points, operating.regions_class_order
     excess = np.stack([probabilities[target.name] / points[target.name].threshold for target in targets])
     winner = excess.argmax(0)
     labels = np.zeros(winner.shape, dtype=np.int16)
     voxel = float(np.prod(spacing))
     for position, target in enumerate(targets):
         mask = excess[position] >= 1
-        if painted is None:
+        if order is None:
             mask &= winner == position
-        components, number = label_components(mask, connectivity)
-        large = np.bincount(components.ravel(), minlength=number + 1) * voxel >= points[target.name].smallest
+        components, number = label_components(mask, operating.connectivity)
+        sizes = np.bincount(components.ravel(), minlength=number + 1) * voxel
+        large = sizes >= points[target.name].min_component_size * TOLERANCE
         large[0] = False
-        labels[large[components]] = target.labels[0] if painted is None else painted[position]
+        labels[large[components]] = target.labels[0] if order is None else order[position]
     return labels
 
 
-def _sizes(components: np.ndarray) -> np.ndarray:
-    """Sizes that are tried: zero, and those of the components."""
+def _limits(components: np.ndarray) -> np.ndarray:
+    """Size limits that are tried: zero, and one just above each size, so that nothing larger is lost to it."""
     sizes = np.unique(components)
     if len(sizes) > MOST_SIZES:
         sizes = np.unique(np.quantile(sizes, np.linspace(0, 1, MOST_SIZES), method="nearest"))
-    return np.concatenate([[0.0], sizes])
+    return np.concatenate([[0.0], sizes * ABOVE])

@@ -1,13 +1,16 @@
 """Cases as pictures: true positive and missed lesions and false positives, outlined over the image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nnunetv2_mamba.evaluation.case import Comparison, MaskPair, compare_pair
-from nnunetv2_mamba.evaluation.images import read_segmentation
+from nnunetv2_mamba.evaluation.froc import probabilities_of
+from nnunetv2_mamba.evaluation.images import Segmentation, read_segmentation
+from nnunetv2_mamba.evaluation.operating_point import OperatingPoints, decide
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.targets import Target
 from nnunetv2_mamba.report import wording
@@ -151,11 +154,21 @@ def _compare(model: ReportedModel, case: str, target: Target) -> _Compared:
     predicted = np.zeros_like(truth)
     if files["prediction_file"]:
         predicted = target.mask(read_segmentation(model.reader, Path(files["prediction_file"]), values).array)
+        if content := model.summary.get("operating_points"):
+            probabilities = Path(files["prediction_file"]).parent / f"{case}.npz"
+            predicted = target.mask(_decided(model, probabilities, content, reference))
     ignored = None if model.ignore_label is None else reference.array == model.ignore_label
     pair = MaskPair(truth, predicted, spacing=reference.spacing, ignored=ignored)
     # Distances between surfaces take most of the time and are not drawn.
     comparison = compare_pair(pair, Protocol.from_dict(model.summary["protocol"]), distances=False)
     return _Compared(comparison, reference.spacing)
+
+
+def _decided(model: ReportedModel, file: Path, content: Mapping[str, Any], reference: Segmentation) -> np.ndarray:
+    """The label map that was evaluated, which is not the one that is stored."""
+    targets = [Target(name, tuple(entry["labels"])) for name, entry in model.summary["targets"].items()]
+    probabilities = probabilities_of(file, targets, reference.array.shape)
+    return decide(probabilities, targets, OperatingPoints.from_dict(content), spacing=reference.spacing)
 
 
 def _slice(compared: Sequence[_Compared]) -> Slice:

@@ -15,8 +15,7 @@ from nnunetv2_mamba.evaluation.operating_point import (
     Aim,
     Counts,
     OperatingPoint,
-    counts_at,
-    counts_of_others,
+    OperatingPoints,
     decide,
     detections_by_threshold,
     fit,
@@ -41,6 +40,15 @@ def random_case(seed: int, shape: tuple[int, ...] = (24, 26)) -> tuple[np.ndarra
     return probability, reference
 
 
+def counts_at(tables, point: OperatingPoint) -> Counts:
+    position = THRESHOLDS.index(point.threshold)
+    return sum((found[position].counts(point.min_component_size) for found in tables), Counts())
+
+
+def points(*, connectivity="corners", order=None, **of_targets: tuple[float, float]) -> OperatingPoints:
+    return OperatingPoints({name: OperatingPoint(*values) for name, values in of_targets.items()}, connectivity, order)
+
+
 def table(seed: int, spacing=(1.0, 2.0)):
     probability, reference = random_case(seed)
     return detections_by_threshold(probability, reference, spacing, PROTOCOL)
@@ -62,6 +70,7 @@ def test_counts_are_those_of_an_evaluation_without_the_small_components(seed, sm
         counts = table(seed)[position].counts(smallest)
         for name, count in vars(counts).items():
             assert count == expected.counts[name], name
+        assert table(seed)[position].without_small(smallest).counts(0) == counts
         for name in SHOWN:
             assert counts.metric(name, PROTOCOL) == pytest.approx(
                 float(METRICS[name].formula(expected.counts, PROTOCOL)), nan_ok=True
@@ -98,19 +107,11 @@ def test_a_threshold_and_a_size_that_separate_lesions_from_noise_are_found():
     tables = [detections_by_threshold(probability, reference, (1.0, 1.0), PROTOCOL)]
     point = fit(tables, Aim(), PROTOCOL)
     assert counts_at(tables, point) == Counts(1, 2, 2, 2, 2)
-    assert (point.threshold, point.smallest) == (0.3, 9.0)
+    assert point.threshold == 0.3
+    # Just above the specks of a pixel, so that no larger lesion is lost.
+    assert 1 < point.min_component_size < 1.01
     nnunets = Counts(1, 2, true_positive_lesions=1, components=3, true_positive_components=1)
     assert counts_at(tables, OperatingPoint()) == nnunets
-
-
-def test_a_group_is_judged_by_the_point_of_the_others():
-    tables, groups = [table(seed) for seed in range(6)], [0, 0, 1, 1, 2, 2]
-    expected = Counts()
-    for group in range(3):
-        others = [found for found, own in zip(tables, groups, strict=True) if own != group]
-        expected += counts_at(tables[2 * group : 2 * group + 2], fit(others, Aim(), PROTOCOL))
-    assert counts_of_others(tables, groups, Aim(), PROTOCOL) == expected
-    assert expected.cases == 6
 
 
 @pytest.mark.parametrize("text", ["f1", "recall@1", "recall@0.5"])
@@ -133,7 +134,7 @@ def test_points_outside_their_ranges_are_refused(values):
 def test_at_nnunets_point_a_label_map_is_nnunets():
     rng = np.random.default_rng(0)
     probability = rng.random((8, 9))
-    labels = decide({"lesion": probability}, [LESION], {"lesion": OperatingPoint()}, spacing=(1.0, 1.0))
+    labels = decide({"lesion": probability}, [LESION], points(lesion=(0.5, 0)), spacing=(1.0, 1.0))
     assert np.array_equal(labels, probability >= 0.5)
 
 
@@ -141,20 +142,40 @@ def test_small_components_are_left_out_by_their_size_in_millimetres():
     probability = np.zeros((6, 8))
     probability[1, 1] = probability[3:5, 4:6] = 0.9
     for smallest, kept in ((0.5, 5), (0.6, 4), (2.0, 4), (2.1, 0)):
-        point = {"lesion": OperatingPoint(0.5, smallest)}
-        assert decide({"lesion": probability}, [LESION], point, spacing=(1.0, 0.5)).sum() == kept
+        operating = points(lesion=(0.5, smallest))
+        assert decide({"lesion": probability}, [LESION], operating, spacing=(1.0, 0.5)).sum() == kept
+
+
+def test_a_component_is_one_by_the_rule_that_the_point_was_fitted_with():
+    probability = np.zeros((6, 6))
+    probability[1:3, 1:3] = probability[3:5, 3:5] = 0.9
+    for connectivity, kept in (("corners", 8), ("faces", 0)):
+        operating = points(lesion=(0.5, 5), connectivity=connectivity)
+        assert decide({"lesion": probability}, [LESION], operating, spacing=(1.0, 1.0)).sum() == kept
+
+
+def test_a_size_may_be_rounded():
+    probability = np.zeros((5, 5, 5))
+    probability[1:3, 1:3, 1:4] = 0.9
+    exact = 12 * 0.7 * 0.7 * 3
+    rounded = tuple(float(np.float32(width)) for width in (3, 0.7, 0.7))
+    assert decide({"lesion": probability}, [LESION], points(lesion=(0.5, exact)), spacing=rounded).sum() == 12
+
+
+def test_points_are_read_as_they_are_written():
+    operating = points(a=(0.3, 2.0), b=(0.5, 0.0), connectivity="faces", order=[1, 2])
+    assert OperatingPoints.from_dict(operating.as_dict()) == operating
 
 
 def test_a_voxel_of_two_classes_has_the_one_above_its_threshold_by_the_larger_factor():
     targets = [Target("a", (1,)), Target("b", (2,))]
     probabilities = {"a": np.array([[0.4, 0.4, 0.1]]), "b": np.array([[0.5, 0.3, 0.2]])}
-    points = {"a": OperatingPoint(0.2), "b": OperatingPoint(0.4)}
-    assert decide(probabilities, targets, points, spacing=(1.0, 1.0)).tolist() == [[1, 1, 0]]
+    operating = points(a=(0.2, 0), b=(0.4, 0))
+    assert decide(probabilities, targets, operating, spacing=(1.0, 1.0)).tolist() == [[1, 1, 0]]
 
 
 def test_regions_are_painted_over_each_other():
     targets = [Target("whole", (1, 2)), Target("core", (2,))]
     probabilities = {"whole": np.array([[0.9, 0.9, 0.1]]), "core": np.array([[0.1, 0.35, 0.1]])}
-    points = {"whole": OperatingPoint(0.5), "core": OperatingPoint(0.3)}
-    labels = decide(probabilities, targets, points, spacing=(1.0, 1.0), painted=[1, 2])
+    labels = decide(probabilities, targets, points(whole=(0.5, 0), core=(0.3, 0), order=[1, 2]), spacing=(1.0, 1.0))
     assert labels.tolist() == [[1, 2, 0]]

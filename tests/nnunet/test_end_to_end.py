@@ -145,7 +145,7 @@ def test_an_operating_point_decides_predictions_and_their_evaluation(trained, pr
         assert image.shape == above.shape
         assert not (image.astype(bool) & ~above).any()
         sizes = np.bincount(cc3d.connected_components(above.astype(np.uint8), connectivity=8).ravel())[1:]
-        assert image.sum() == sizes[sizes >= point["smallest"]].sum()
+        assert image.sum() == sizes[sizes >= point["min_component_size"]].sum()
     said = trained.run(
         "nnUNetv2_mamba", "evaluate", model, "--operating-point", model, "-o", trained.root / "at_a_point"
     )

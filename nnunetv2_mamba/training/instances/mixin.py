@@ -6,6 +6,7 @@ from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from torch import nn
 
+from nnunetv2_mamba.training.curriculum.loss import CaseWeightedLoss
 from nnunetv2_mamba.training.instances.cells import AppendCells
 from nnunetv2_mamba.training.instances.loss import InstanceLoss
 from nnunetv2_mamba.training.instances.terms import BiCC, InstanceTerm
@@ -35,8 +36,13 @@ class InstanceLossMixin:
         )
 
     def _build_loss(self: Any) -> nn.Module:
+        stock = super()._build_loss()  # type: ignore[misc]
+        if isinstance(stock, CaseWeightedLoss):
+            raise TypeError(
+                f"in the bases of {type(self).__name__}, put CurriculumMixin in front of InstanceLossMixin."
+            )
         return InstanceLoss(
-            super()._build_loss(),  # type: ignore[misc]
+            stock,
             self.instance_term,
             weight=self.instance_weight,
             regions=self.label_manager.has_regions,

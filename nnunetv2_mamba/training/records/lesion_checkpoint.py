@@ -12,12 +12,14 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to_one_hot
+from torch import distributed
 
 from nnunetv2_mamba.evaluation.case import MaskPair, compare_pair
 from nnunetv2_mamba.evaluation.metrics import METRICS
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.targets import ignore_label_of, targets_of
 from nnunetv2_mamba.files import written_aside
+from nnunetv2_mamba.training.measured_cases import gathered
 from nnunetv2_mamba.training.records.epoch_log import log_epoch_value
 from nnunetv2_mamba.training.safety.safe_checkpoint import SafeCheckpointMixin
 
@@ -46,34 +48,35 @@ class LesionCheckpointMixin(SafeCheckpointMixin):
     lesion_protocol: ClassVar[Protocol] = Protocol()
 
     _best_lesion_f1: float = -1.0
+    _is_best_lesion_epoch: bool = False
+    _cases: list[str] | None = None
 
     def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
         """Log the lesion F1 of the epoch; NaN in the epochs without a prediction."""
         super().on_validation_epoch_end(val_outputs)
         last = self.current_epoch == self.num_epochs - 1
         due = last or (self.current_epoch + 1) % self.lesion_checkpoint_every == 0
-        # The other processes wait for this one at the next step.
-        f1 = self._lesion_f1() if due and self.local_rank == 0 else nan
+        f1 = self._lesion_f1() if due else nan
         log_epoch_value(self, CURVE, f1)
         if isnan(f1):
             return
-        best = f1 > self._best_lesion_f1
+        self._is_best_lesion_epoch = f1 > self._best_lesion_f1
         self._best_lesion_f1 = max(f1, self._best_lesion_f1)
-        self.print_to_log_file(f"lesion F1 of the validation cases {f1:.4f}" + (", the highest so far" if best else ""))
-        self._is_best_lesion_epoch = best
+        remark = ", the highest so far" if self._is_best_lesion_epoch else ""
+        self.print_to_log_file(f"lesion F1 of the validation cases {f1:.4f}{remark}")
+
+    def save_best_of_others(self, next_epoch: int) -> None:
+        """Write the network of this epoch if it is the best one by its lesion F1."""
+        super().save_best_of_others(next_epoch)
+        if self._is_best_lesion_epoch:
+            self._is_best_lesion_epoch = False
+            self.save_as(BEST, next_epoch)
 
     def on_epoch_end(self) -> None:
-        """Write the checkpoint after nnU-Net's own."""
+        """Draw the curve after nnU-Net has drawn its own."""
         super().on_epoch_end()
-        if self.local_rank != 0:
-            return
-        _draw(Path(self.output_folder) / "lesion_progress.png", self.logger.get_value(CURVE, None))
-        if getattr(self, "_is_best_lesion_epoch", False):
-            self._is_best_lesion_epoch = False
-            # nnU-Net has counted the epoch already, and counts it in its checkpoints as done.
-            self.current_epoch -= 1
-            self.save_checkpoint(str(Path(self.output_folder) / BEST))
-            self.current_epoch += 1
+        if self.local_rank == 0:
+            _draw(Path(self.output_folder) / "lesion_progress.png", self.logger.get_value(CURVE, None))
 
     def checkpoint_extras(self) -> dict[str, Any]:
         """The best value so far."""
@@ -106,10 +109,17 @@ class LesionCheckpointMixin(SafeCheckpointMixin):
             self.set_deep_supervision_enabled(self.enable_deep_supervision)
         formula = METRICS[CURVE].formula
         assert formula is not None
-        return float(formula(counts, self.lesion_protocol))
+        parts, _ = gathered(dict(counts), self.is_ddp)
+        total: Counter[str] = Counter()
+        for part in parts:
+            total.update(part)
+        return float(formula(total, self.lesion_protocol))
 
     def _lesion_cases(self) -> list[str]:
-        return sorted(self.do_split()[1])[: self.lesion_checkpoint_cases]
+        """Of this process: the cases are shared out among all."""
+        if self._cases is None:
+            self._cases = sorted(self.do_split()[1])[: self.lesion_checkpoint_cases]
+        return self._cases[distributed.get_rank() :: distributed.get_world_size()] if self.is_ddp else self._cases
 
     def _predicted(self, predictor: nnUNetPredictor, case: str) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
         """Reference, prediction and spacing of a preprocessed case; an image has two axes."""

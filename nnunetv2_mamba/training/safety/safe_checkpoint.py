@@ -130,15 +130,23 @@ class SafeCheckpointMixin(nnUNetTrainer):
             super().on_epoch_end()
         finally:
             self.save_every = save_every
+        self.save_best_of_others(next_epoch=epoch + 1)
         if epoch + 1 < self.num_epochs and ((epoch + 1) % save_every == 0 or self._latest_is_old()):
             self.save_latest(next_epoch=epoch + 1)
 
+    def save_best_of_others(self, next_epoch: int) -> None:
+        """Where a subclass writes the best network by a measure of its own, for the same reason before the latest."""
+
     def save_latest(self, next_epoch: int) -> None:
         """Write checkpoint_latest.pth, from which ``--c`` goes on with `next_epoch`."""
+        self.save_as(LATEST, next_epoch)
+
+    def save_as(self, name: str, next_epoch: int) -> None:
+        """Write a checkpoint into the folder of the fold, from which a training would go on with `next_epoch`."""
         # nnU-Net stores current_epoch + 1.
         current_epoch, self.current_epoch = self.current_epoch, next_epoch - 1
         try:
-            self.save_checkpoint(str(Path(self.output_folder, LATEST)))
+            self.save_checkpoint(str(Path(self.output_folder, name)))
         finally:
             self.current_epoch = current_epoch
 

@@ -130,3 +130,11 @@ def test_a_whole_training_ends_as_nnunets_does(make_trainer):
     trainer = make_trainer(SmallS3MambaFine)
     trainer.run_training()
     assert len(trainer.logger.get_value("train_losses", None)) == 4
+
+
+def test_the_order_of_the_curriculum_is_said_before_the_first_step(make_trainer):
+    wrong = type("WrongOrder", (InstanceLossMixin, CurriculumMixin, nnUNetTrainer), {})
+    with pytest.raises(
+        TypeError, match="in the bases of WrongOrder, put CurriculumMixin in front of InstanceLossMixin"
+    ):
+        make_trainer(wrong).initialize()
