@@ -57,7 +57,7 @@ class GatedMixer(nn.Module):
 
 
 class GatedIdentity(GatedMixer):
-    """A block without its scan: no token sees another one, but by the depthwise convolution where there is one."""
+    """A block without its scan: no token sees another one, except through the depthwise convolution if there is one."""
 
     def mix(self, u: Tensor) -> Tensor:
         """The tokens as they are."""

@@ -1,5 +1,6 @@
 """Where the lesions of the training cases are; measured once and kept beside the preprocessed cases."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,14 @@ Classes = Sequence[int | Sequence[int]]
 """Foreground labels, or regions of several labels."""
 
 Boxes = list[list[int]]
-"""Of each lesion: its voxels, the first index of its bounding box along each axis, and the first index behind it."""
+"""Of each lesion: how many voxels it has, where its bounding box starts and stops along each axis, and the indices of
+some of its voxels, one after the other."""
+
+ANCHORS = 8
+"""At most so many voxels of a lesion are kept."""
+
+LONGEST_NAME = 60
+"""Characters of a file's name that say which classes its boxes are of; more are replaced by a digest."""
 
 
 class SamplingError(RuntimeError):
@@ -31,14 +39,16 @@ class Lesions:
     Attributes:
         cases: name of the case of each lesion (n,).
         voxels: their sizes (n,).
-        first: first index of their bounding boxes (n, 3).
-        behind: first index behind these boxes (n, 3).
+        start: first index of their bounding boxes (n, 3).
+        stop: first index after these boxes (n, 3).
+        anchors: some of the voxels of each lesion (k, 3).
     """
 
     cases: list[str]
     voxels: np.ndarray
-    first: np.ndarray
-    behind: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+    anchors: list[np.ndarray]
 
     @classmethod
     def of_boxes(cls, boxes: Mapping[str, Boxes]) -> "Lesions":
@@ -53,8 +63,10 @@ class Lesions:
                 f"none of the {len(boxes)} training cases has foreground, so there are no lesions to sample: check the "
                 "labels in dataset.json and the split, or use a trainer that samples as nnU-Net does."
             )
-        table = np.array([box for case in sorted(boxes) for box in boxes[case]], dtype=np.int64)
-        return cls(names, table[:, 0], table[:, 1:4], table[:, 4:7])
+        rows = [box for case in sorted(boxes) for box in boxes[case]]
+        table = np.array([row[:7] for row in rows], dtype=np.int64)
+        anchors = [np.array(row[7:], dtype=np.int64).reshape(-1, 3) for row in rows]
+        return cls(names, table[:, 0], table[:, 1:4], table[:, 4:7], anchors)
 
     def probabilities(self, exponent: float) -> np.ndarray:
         """Of each lesion to be sampled (n,): proportional to voxels^-exponent.
@@ -79,9 +91,13 @@ def lesion_boxes(folder: Path, cases: Sequence[str], classes: Classes) -> Measur
     """
     members = [sorted(map(int, np.atleast_1d(entry))) for entry in classes]
     # Lesions of other classes are other lesions: each choice of classes has a cache of its own.
-    name = "boxes_of_" + "_".join("+".join(map(str, labels)) for labels in members)
+    name = "_".join("+".join(map(str, labels)) for labels in members)
+    if len(name) > LONGEST_NAME:
+        name = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
     try:
-        return MeasuredCases(folder, cases, name=name, measure=partial(_boxes, members=members), parse=_as_read)
+        return MeasuredCases(
+            folder, cases, name=f"boxes_of_{name}", measure=partial(_boxes, members=members), parse=_as_read
+        )
     except FileNotFoundError as error:
         raise SamplingError(str(error)) from error
 
@@ -94,7 +110,10 @@ def _boxes(file: Path, members: Sequence[Sequence[int]]) -> Boxes:
         components, _ = label_components(np.isin(segmentation, labels))
         sizes = np.bincount(components.ravel())
         for number, box in enumerate(ndimage.find_objects(components.astype(np.int32)), 1):
-            found.append([int(sizes[number]), *(axis.start for axis in box), *(axis.stop for axis in box)])
+            start = [axis.start for axis in box]
+            voxels = np.argwhere(components[box] == number) + start
+            some = voxels[np.linspace(0, len(voxels) - 1, min(len(voxels), ANCHORS)).astype(int)]
+            found.append([int(sizes[number]), *start, *(axis.stop for axis in box), *some.ravel().tolist()])
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
 from nnunetv2_mamba.training.sampling.lesions import Lesions, SamplingError, lesion_boxes
@@ -17,11 +18,11 @@ WORKERS_VARIABLE = "nnUNet_n_proc_DA"
 
 
 class LesionSamplingMixin:
-    """Patches that show foreground show a lesion, each lesion as often: ``class T(LesionSamplingMixin, SomeTrainer)``.
+    """Draws lesions where nnU-Net draws foreground voxels: ``class T(LesionSamplingMixin, SomeTrainer)``.
 
-    The share of these patches stays nnU-Net's, a third, and so do all others and the validation. It works in 2-D and
-    3-D, with classes and regions. With an ignore label, patches without a lesion are drawn among the annotated voxels,
-    as nnU-Net does.
+    Each lesion is drawn as often. The share of these patches stays nnU-Net's, and so do all other patches and the
+    validation. Every connected component of every class counts as a lesion. It works in 2-D and 3-D, with classes and
+    regions. With an ignore label, patches without a lesion are drawn among the annotated voxels, as nnU-Net does.
 
     Attributes:
         lesion_size_exponent: a lesion of n voxels is drawn in proportion to n^-exponent; 0 for all alike.
@@ -38,12 +39,12 @@ class LesionSamplingMixin:
         # Without workers, the loaders themselves can be reached; the workers are started afterwards.
         with _no_workers():
             training, validation = super().get_dataloaders()  # type: ignore[misc]
-        if not all(isinstance(loader, SingleThreadedAugmenter) for loader in (training, validation)):
+        stock = getattr(training, "data_loader", training)
+        if type(stock) is not nnUNetDataLoader or not isinstance(validation, SingleThreadedAugmenter):
             raise SamplingError(
-                f"{type(self).__name__} has data loaders of its own ({type(training).__name__}), which cannot sample "
+                f"{type(self).__name__} has data loaders of its own ({type(stock).__name__}), which cannot sample "
                 "by lesions: put LesionSamplingMixin in front of a trainer that loads as nnU-Net does."
             )
-        stock = training.data_loader
         lesions = self._lesions(stock._data)
         loader = LesionLoader(stock, lesions, lesions.probabilities(self.lesion_size_exponent))
         workers = get_allowed_n_proc_DA()

@@ -17,7 +17,11 @@ def test_a_box_holds_its_lesion_and_no_more(preprocessed):
     assert boxes["empty"] == []
     for name, radius in RADII.items():
         if radius:
-            assert boxes[name] == [[4 * radius**2, 0, 12 - radius, 12 - radius, 1, 12 + radius, 12 + radius]]
+            (box,) = boxes[name]
+            assert box[:7] == [4 * radius**2, 0, 12 - radius, 12 - radius, 1, 12 + radius, 12 + radius]
+            anchors = np.array(box[7:]).reshape(-1, 3)
+            assert len(np.unique(anchors, axis=0)) == len(anchors) == min(8, 4 * radius**2)
+            assert blob(radius)[0][tuple(anchors.T)].all()
 
 
 def test_lesions_of_a_volume_and_of_several_classes(preprocessed):
@@ -25,11 +29,11 @@ def test_lesions_of_a_volume_and_of_several_classes(preprocessed):
     volume[0, :2] = 0
     volume[0, 4, 0, 0], volume[0, 3, 12, 12], volume[0, 0, 0, :3] = 1, 2, -1
     save_case(preprocessed.data, "volume", volume)
-    (first, corner, other) = boxes_of(preprocessed, "volume", classes=(1, 2))["volume"]
+    (first, corner, other) = (box[:7] for box in boxes_of(preprocessed, "volume", classes=(1, 2))["volume"])
     assert sorted((first, corner)) == [[1, 4, 0, 0, 5, 1, 1], [3 * 16 - 1, 2, 10, 10, 5, 14, 14]]
     assert other == [1, 3, 12, 12, 4, 13, 13]
     (whole, _) = sorted(boxes_of(preprocessed, "volume", classes=((1, 2),))["volume"], reverse=True)
-    assert whole == [3 * 16, 2, 10, 10, 5, 14, 14]
+    assert whole[:7] == [3 * 16, 2, 10, 10, 5, 14, 14]
 
 
 def test_boxes_are_read_again_and_each_choice_of_classes_has_its_own(preprocessed):
@@ -38,6 +42,12 @@ def test_boxes_are_read_again_and_each_choice_of_classes_has_its_own(preprocesse
     assert source.known() == found
     assert lesion_boxes(preprocessed.data, tuple(RADII), ((1, 2),)).known() == {}
     assert {file.name for file in (preprocessed.data / FOLDER).iterdir()} == {"boxes_of_1.json"}
+
+
+def test_many_classes_have_a_file_of_a_name_that_is_short_enough(preprocessed):
+    boxes_of(preprocessed, classes=tuple(range(1, 200)))
+    (file,) = (preprocessed.data / FOLDER).iterdir()
+    assert len(file.name) < 80
 
 
 def test_lesions_know_their_cases(preprocessed):

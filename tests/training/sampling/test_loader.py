@@ -33,7 +33,7 @@ def make_loader(boxes, patch=(24, 24), seen=(SEEN, SEEN), exponent=0.0, share=1.
 
 def box(first: tuple[int, ...], size: int | tuple[int, ...], voxels: int = 1) -> list[int]:
     sizes = (size,) * len(first) if isinstance(size, int) else size
-    return [voxels, 0, *first, 1, *(start + length for start, length in zip(first, sizes, strict=True))]
+    return [voxels, 0, *first, 1, *(start + length for start, length in zip(first, sizes, strict=True)), 0, *first]
 
 
 def offsets(loader: LesionLoader, shape: tuple[int, ...], number: int = 3000) -> np.ndarray:
@@ -94,10 +94,14 @@ def test_a_lesion_lies_anywhere_in_what_the_network_sees(size):
     assert abs(np.corrcoef(found.T)[0, 1]) < 0.06
 
 
-def test_a_larger_lesion_fills_the_patch():
-    found = offsets(make_loader({"a": [box((60, 60), 40)]}), (1, 200, 200))[:, 1:]
-    assert found.min() == 60
-    assert found.max() == 60 + 40 - SEEN
+def test_of_a_larger_lesion_one_of_its_voxels_lies_anywhere():
+    """A thin line along the diagonal, which most patches inside of its box would miss."""
+    line = [60, 0, 60, 60, 1, 120, 120, *(index for step in (0, 20, 40, 59) for index in (0, 60 + step, 60 + step))]
+    found = offsets(make_loader({"a": [line]}), (1, 200, 200))[:, 1:]
+    steps = np.arange(60, 120)
+    seen = [((steps >= start.max()) & (steps < start.min() + SEEN)).any() for start in found]
+    assert all(seen)
+    assert len(np.unique(found, axis=0)) > 500
 
 
 @pytest.mark.parametrize(
@@ -122,7 +126,7 @@ def test_at_a_border_patches_stay_where_nnunet_has_them(first, shape):
 
 
 def test_slices_of_a_volume_cross_the_lesion():
-    boxes = {"a": [[30, 7, 20, 20, 12, 23, 24]]}
+    boxes = {"a": [[30, 7, 20, 20, 12, 23, 24, *(index for z in range(7, 12) for index in (z, 21, 21))]]}
     found = offsets(make_loader(boxes), (30, 64, 64))
     counts = np.bincount(found[:, 0], minlength=12)
     assert counts[:7].sum() == 0
@@ -130,7 +134,7 @@ def test_slices_of_a_volume_cross_the_lesion():
 
 
 def test_volumes():
-    boxes = {"a": [[8, 20, 30, 40, 22, 32, 42]]}
+    boxes = {"a": [[8, 20, 30, 40, 22, 32, 42, 20, 30, 40]]}
     loader = make_loader(boxes, patch=(12, 20, 24), seen=(8, 16, 16))
     found = np.array([20, 30, 40]) - offsets(loader, (60, 80, 90))
     assert found.min(0).tolist() == [0, 0, 0]
