@@ -136,9 +136,9 @@ def test_state_grows_with_the_width_up_to_256():
 def test_scan_is_in_float32_whatever_the_precision(monkeypatch, dtype, how):
     calls, original = [], interface.grid_scan
 
-    def record(*arguments):
-        calls.append(arguments[:7])
-        return original(*arguments)
+    def record(tensors, **options):
+        calls.append(tensors.in_order()[:7])
+        return original(tensors, **options)
 
     monkeypatch.setattr(interface, "grid_scan", record)
     layer, x = MambaLayer(32), 1e3 * torch.randn(2, 32, 6, 7)

@@ -17,6 +17,17 @@ from tests.nnunet.conftest import DATASET, SHAPE, Workspace, both
 pytestmark = pytest.mark.nnunet
 
 FOLD = "0"
+OF_THEIR_OWN = ("nnUNetTrainerVMUNet", "nnUNetTrainerS3Mamba")
+"""Trainers with tests of their own."""
+
+CONTROLS = ("nnUNetTrainerVMUNetFine_Conv", "nnUNetTrainerS3Mamba_Identity")
+"""One of each kind: the others differ by what the fine and the published trainers are tested for here."""
+
+TRAINERS = [
+    name
+    for name in trainer_names()
+    if name not in OF_THEIR_OWN and (name in CONTROLS or not name.endswith(("_Conv", "_Identity")))
+]
 
 
 def commands(workspace: Workspace, trainer: str) -> list[list[str]]:
@@ -45,20 +56,17 @@ def run(workspace: Workspace, trainers: list[str]) -> None:
 @pytest.fixture(scope="module")
 def trained(planned: Workspace) -> Workspace:
     """Every trainer that has no test of its own, trained on one fold and used for prediction."""
-    others = [name for name in trainer_names() if name not in ("nnUNetTrainerVMUNet", "nnUNetTrainerS3Mamba")]
-    both(*(lambda share=others[i::2]: run(planned, share) for i in range(2)))
+    both(*(lambda share=TRAINERS[i::2]: run(planned, share) for i in range(2)))
     return planned
 
 
-@pytest.mark.parametrize(
-    "trainer", [name for name in trainer_names() if name not in ("nnUNetTrainerVMUNet", "nnUNetTrainerS3Mamba")]
-)
+@pytest.mark.parametrize("trainer", TRAINERS)
 def test_it_trains_and_predicts(trained, trainer):
     folder = trained.model(trainer) / f"fold_{FOLD}"
     checkpoint = torch.load(folder / "checkpoint_final.pth", weights_only=False, map_location="cpu")
     assert checkpoint["trainer_name"] == trainer
     assert all(torch.isfinite(tensor).all() for tensor in checkpoint["network_weights"].values())
-    with_curriculum = trainer.endswith(("_CL", "Curriculum"))
+    with_curriculum = trainer.endswith(("_CL", "Curriculum")) or trainer.startswith("nnUNetTrainerS3Mamba_")
     extras = checkpoint["optimizer_state"].get(EXTRAS_KEY, {})
     assert ("curriculum" in extras) == (folder / "curriculum.png").exists() == with_curriculum
     predictions = sorted((trained.root / f"rows_{trainer}").glob("*.png"))

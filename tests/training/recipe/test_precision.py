@@ -46,9 +46,9 @@ def scans(monkeypatch) -> list[dict[str, torch.Tensor]]:
     calls = []
     original = interface.grid_scan
 
-    def record(*arguments):
-        calls.append(dict(zip(SCAN_INPUTS, arguments, strict=False)))
-        calls[-1]["y"] = original(*arguments)
+    def record(tensors, **options):
+        calls.append({name: getattr(tensors, name) for name in SCAN_INPUTS})
+        calls[-1]["y"] = original(tensors, **options)
         return calls[-1]["y"]
 
     monkeypatch.setattr(interface, "grid_scan", record)

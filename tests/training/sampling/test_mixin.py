@@ -87,6 +87,8 @@ def test_a_volume_in_slices(make_trainer, preprocessed):
     assert np.mean([(target == 1).flatten(1).any(1).float().mean() for target in targets]) > 0.95
 
 
+# A thread of the workers' queue may still be reading when they end; nnU-Net ends its own alike.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_workers_load_too(make_trainer, monkeypatch):
     monkeypatch.setenv("nnUNet_n_proc_DA", "1")
     trainer = started(make_trainer, OnStock)
