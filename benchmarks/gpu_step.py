@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ def measured(trainer: str, setting: Setting) -> Iterator[tuple[str, Any]]:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Nobody else measures meanwhile."""
-    with Path("/tmp/nnunetv2_mamba_gpu_step.lock").open("w") as lock:
+    with Path(tempfile.gettempdir(), "nnunetv2_mamba_gpu_step.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

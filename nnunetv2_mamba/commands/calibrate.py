@@ -13,7 +13,7 @@ from nnunetv2_mamba.commands.options import PROGRAM, option
 from nnunetv2_mamba.evaluation.case import MaskPair, compare_pair
 from nnunetv2_mamba.evaluation.errors import EvaluationError, GeometryError
 from nnunetv2_mamba.evaluation.folder import CaseFiles, Settings
-from nnunetv2_mamba.evaluation.froc import probabilities_of
+from nnunetv2_mamba.evaluation.froc import comparisons_by_threshold, probabilities_of
 from nnunetv2_mamba.evaluation.images import Segmentation, read_segmentation, require_known_labels
 from nnunetv2_mamba.evaluation.operating_point import (
     SHOWN,
@@ -24,7 +24,6 @@ from nnunetv2_mamba.evaluation.operating_point import (
     OperatingPoints,
     Table,
     decide,
-    detections_by_threshold,
     fit,
 )
 from nnunetv2_mamba.evaluation.parallel import default_processes, for_each
@@ -162,7 +161,10 @@ def _detections(files: CaseFiles, settings: Settings) -> tuple[dict[str, Table],
     for target in settings.targets:
         truth = target.mask(reference.array)
         channel = probabilities[target.name]
-        tables[target.name] = detections_by_threshold(channel, truth, reference.spacing, settings.protocol, ignored)
+        compared = comparisons_by_threshold(
+            channel, truth, reference.spacing, settings.protocol, ignored, thresholds=THRESHOLDS
+        )
+        tables[target.name] = list(map(Detections.of_comparison, compared))
         own[target.name] = _compared(truth, target.mask(predicted), reference, settings, ignored)
     return tables, own, "px" if reference.unit == "px" else f"mm^{reference.array.ndim}"
 

@@ -14,7 +14,7 @@ from nnunetv2_mamba import __version__
 from nnunetv2_mamba.evaluation.case import MaskPair, compare_pair
 from nnunetv2_mamba.evaluation.emptiness import require_known_metrics
 from nnunetv2_mamba.evaluation.errors import EvaluationError, GeometryError
-from nnunetv2_mamba.evaluation.froc import counts_by_threshold, probabilities_of
+from nnunetv2_mamba.evaluation.froc import comparisons_by_threshold, probabilities_of
 from nnunetv2_mamba.evaluation.grids import TOLERANCE, compare_grids
 from nnunetv2_mamba.evaluation.images import (
     Segmentation,
@@ -293,13 +293,16 @@ def _froc(files: CaseFiles, settings: Settings, reference: Segmentation, ignored
         return {}
     probabilities = probabilities_of(files.probabilities, settings.targets, reference.array.shape)
     return {
-        target.name: counts_by_threshold(
-            probabilities[target.name],
-            target.mask(reference.array),
-            reference.spacing,
-            settings.protocol,
-            ignored,
-        )
+        target.name: [
+            comparison.counts
+            for comparison in comparisons_by_threshold(
+                probabilities[target.name],
+                target.mask(reference.array),
+                reference.spacing,
+                settings.protocol,
+                ignored,
+            )
+        ]
         for target in settings.targets
     }
 

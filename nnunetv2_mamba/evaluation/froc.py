@@ -1,13 +1,13 @@
 """Free-response ROC: lesion recall against false positives per case at several thresholds on probabilities."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 from zlib import error as ZlibError
 
 import numpy as np
 
-from nnunetv2_mamba.evaluation.case import MaskPair, compare_pair
+from nnunetv2_mamba.evaluation.case import Comparison, MaskPair, compare_pair
 from nnunetv2_mamba.evaluation.errors import GeometryError
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.targets import Target
@@ -44,14 +44,15 @@ def probabilities_of(path: Path, targets: Sequence[Target], shape: tuple[int, ..
     return {name: channels[number] for name, number in channel.items()}
 
 
-def counts_by_threshold(
+def comparisons_by_threshold(
     probability: np.ndarray,
     reference: np.ndarray,
     spacing: Sequence[float],
     protocol: Protocol,
     ignored: np.ndarray | None = None,
-) -> list[dict[str, float]]:
-    """Counts of one case at each of `THRESHOLDS`.
+    thresholds: Sequence[float] = THRESHOLDS,
+) -> Iterator[Comparison]:
+    """One case at each threshold, without distances between surfaces.
 
     Args:
         probability: of the target (*spatial).
@@ -59,7 +60,8 @@ def counts_by_threshold(
         spacing: of the voxels in mm, one number for each axis.
         protocol: the rules.
         ignored: voxels (*spatial) that belong to neither mask.
+        thresholds: a voxel is predicted where the probability reaches one of them.
     """
-    masks = (probability >= threshold for threshold in THRESHOLDS)
-    pairs = (MaskPair(reference, mask, spacing=spacing, ignored=ignored) for mask in masks)
-    return [compare_pair(pair, protocol, distances=False).counts for pair in pairs]
+    for threshold in thresholds:
+        pair = MaskPair(reference, probability >= threshold, spacing=spacing, ignored=ignored)
+        yield compare_pair(pair, protocol, distances=False)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_mamba.evaluation.case import Comparison, MaskPair, compare_pair
+from nnunetv2_mamba.evaluation.case import Comparison
 from nnunetv2_mamba.evaluation.components import label_components
 from nnunetv2_mamba.evaluation.metrics import METRICS
 from nnunetv2_mamba.evaluation.protocol import Connectivity, Protocol
@@ -201,27 +201,6 @@ class Detections:
             for sizes in (self.largest_match, self.true_positives, self.false_positives)
         )
         return Counts(1, len(self.lesions), found, right + wrong, right)
-
-
-def detections_by_threshold(
-    probability: np.ndarray,
-    reference: np.ndarray,
-    spacing: Sequence[float],
-    protocol: Protocol,
-    ignored: np.ndarray | None = None,
-) -> list[Detections]:
-    """Detections of one case at each of `THRESHOLDS`.
-
-    Args:
-        probability: of the target (*spatial).
-        reference: bool (*spatial).
-        spacing: of the voxels in mm, one number for each axis.
-        protocol: the rules.
-        ignored: voxels (*spatial) that belong to neither mask.
-    """
-    masks = (probability >= threshold for threshold in THRESHOLDS)
-    pairs = (MaskPair(reference, mask, spacing=spacing, ignored=ignored) for mask in masks)
-    return [Detections.of_comparison(compare_pair(pair, protocol, distances=False)) for pair in pairs]
 
 
 Table = Sequence[Detections]

@@ -9,7 +9,7 @@ import pytest
 from nnunetv2_mamba.evaluation.case import compare
 from nnunetv2_mamba.evaluation.errors import GeometryError
 from nnunetv2_mamba.evaluation.folder import Settings, evaluate_files
-from nnunetv2_mamba.evaluation.froc import THRESHOLDS, counts_by_threshold, probabilities_of
+from nnunetv2_mamba.evaluation.froc import THRESHOLDS, comparisons_by_threshold, probabilities_of
 from nnunetv2_mamba.evaluation.protocol import Protocol
 from nnunetv2_mamba.evaluation.targets import Target
 from tests.evaluation.drawings import DrawingReader, cases_of, masks
@@ -140,7 +140,7 @@ def test_recall_never_rises_with_the_threshold(shape):
     for _ in range(10):
         reference, _ = random_pair(rng, shape)
         probability = np.clip(0.5 * reference + rng.normal(0.3, 0.3, shape), 0, 1)
-        counts = counts_by_threshold(probability, reference, spacing, Protocol())
+        counts = [found.counts for found in comparisons_by_threshold(probability, reference, spacing, Protocol())]
         assert len(counts) == len(THRESHOLDS)
         found = [count["true_positive_lesions"] for count in counts]
         assert found == sorted(found, reverse=True)
@@ -161,7 +161,8 @@ def test_recall_never_rises_with_the_threshold(shape):
 def test_what_is_ignored_is_ignored_at_every_threshold():
     reference, prediction = masks("#r.p")
     ignored = masks("..rr")[0]
-    for count in counts_by_threshold(prediction.astype(float), reference, (1.0, 1.0), Protocol(), ignored):
+    for found in comparisons_by_threshold(prediction.astype(float), reference, (1.0, 1.0), Protocol(), ignored):
+        count = found.counts
         assert (count["lesions"], count["components"], count["FP"]) == (1, 1, 0)
 
 

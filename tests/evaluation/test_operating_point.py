@@ -8,16 +8,17 @@ import pytest
 
 from nnunetv2_mamba.evaluation.case import MaskPair, compare_pair
 from nnunetv2_mamba.evaluation.components import label_components
+from nnunetv2_mamba.evaluation.froc import comparisons_by_threshold
 from nnunetv2_mamba.evaluation.metrics import METRICS
 from nnunetv2_mamba.evaluation.operating_point import (
     SHOWN,
     THRESHOLDS,
     Aim,
     Counts,
+    Detections,
     OperatingPoint,
     OperatingPoints,
     decide,
-    detections_by_threshold,
     fit,
 )
 from nnunetv2_mamba.evaluation.presets import PRESETS
@@ -38,6 +39,11 @@ def random_case(seed: int, shape: tuple[int, ...] = (24, 26)) -> tuple[np.ndarra
         if number % 2:
             probability[place] = rng.uniform(0.2, 1)
     return probability, reference
+
+
+def detections_by_threshold(probability, reference, spacing, protocol):
+    compared = comparisons_by_threshold(probability, reference, spacing, protocol, thresholds=THRESHOLDS)
+    return list(map(Detections.of_comparison, compared))
 
 
 def counts_at(tables, point: OperatingPoint) -> Counts:

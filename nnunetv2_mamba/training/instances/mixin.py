@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 
 from nnunetv2_mamba.training.curriculum.loss import CaseWeightedLoss
@@ -12,7 +13,7 @@ from nnunetv2_mamba.training.instances.loss import InstanceLoss
 from nnunetv2_mamba.training.instances.terms import BiCC, InstanceTerm
 
 
-class InstanceLossMixin:
+class InstanceLossMixin(nnUNetTrainer):
     """Adds a loss of lesions to a trainer's own loss: ``class T(InstanceLossMixin, SomeTrainer)``.
 
     It works with every network and every loss, with classes, regions and an ignore label, in 2-D and 3-D. The workers
@@ -29,14 +30,14 @@ class InstanceLossMixin:
     @classmethod
     def get_training_transforms(cls, *arguments: Any, **options: Any) -> BasicTransform:
         """The trainer's own transforms, and then `AppendCells`; arguments as nnU-Net gives them."""
-        transforms = super().get_training_transforms(*arguments, **options)  # type: ignore[misc]
+        transforms = super().get_training_transforms(*arguments, **options)
         labels = None if options.get("regions") is not None else options["foreground_labels"]
         return ComposeTransforms(
             [transforms, AppendCells(labels, ignore_label=options.get("ignore_label") is not None)]
         )
 
-    def _build_loss(self: Any) -> nn.Module:
-        stock = super()._build_loss()  # type: ignore[misc]
+    def _build_loss(self) -> nn.Module:
+        stock = super()._build_loss()
         if isinstance(stock, CaseWeightedLoss):
             raise TypeError(
                 f"in the bases of {type(self).__name__}, put CurriculumMixin in front of InstanceLossMixin."

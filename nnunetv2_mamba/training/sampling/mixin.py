@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
 from nnunetv2_mamba.training.sampling.lesions import Lesions, SamplingError, lesion_boxes
@@ -17,7 +18,7 @@ from nnunetv2_mamba.training.sampling.loader import LesionLoader
 WORKERS_VARIABLE = "nnUNet_n_proc_DA"
 
 
-class LesionSamplingMixin:
+class LesionSamplingMixin(nnUNetTrainer):
     """Draws lesions where nnU-Net draws foreground voxels: ``class T(LesionSamplingMixin, SomeTrainer)``.
 
     Each lesion is drawn as often. The share of these patches stays nnU-Net's, and so do all other patches and the
@@ -30,7 +31,7 @@ class LesionSamplingMixin:
 
     lesion_size_exponent: ClassVar[float] = 0.0
 
-    def get_dataloaders(self: Any) -> tuple[Any, Any]:
+    def get_dataloaders(self) -> tuple[Any, Any]:
         """nnU-Net's loaders, the training one with lesions.
 
         Raises:
@@ -38,7 +39,7 @@ class LesionSamplingMixin:
         """
         # Without workers, the loaders themselves can be reached; the workers are started afterwards.
         with _no_workers():
-            training, validation = super().get_dataloaders()  # type: ignore[misc]
+            training, validation = super().get_dataloaders()
         stock = getattr(training, "data_loader", training)
         if type(stock) is not nnUNetDataLoader or not isinstance(validation, SingleThreadedAugmenter):
             raise SamplingError(
@@ -58,7 +59,7 @@ class LesionSamplingMixin:
             ),
         )
 
-    def _lesions(self: Any, dataset: Any) -> Lesions:
+    def _lesions(self, dataset: Any) -> Lesions:
         labels = self.label_manager
         classes = labels.foreground_regions if labels.has_regions else labels.foreground_labels
         boxes = lesion_boxes(Path(dataset.source_folder), dataset.identifiers, classes).of_all(

@@ -1,3 +1,5 @@
 """The toy dataset of the curriculum, whose images show one lesion each or none."""
 
-from tests.training.curriculum.conftest import make_trainer, preprocessed  # noqa: F401
+from tests.training.curriculum import conftest
+
+make_trainer, preprocessed = conftest.make_trainer, conftest.preprocessed

@@ -12,8 +12,10 @@ from PIL import Image
 
 from nnunetv2_mamba.training.records.lesion_checkpoint import BEST, CURVE, LesionCheckpointMixin
 from nnunetv2_mamba.training.safety.safe_checkpoint import EXTRAS_KEY
-from tests.training.curriculum.conftest import RADII, blob, make_trainer, preprocessed, save_case  # noqa: F401
+from tests.training.curriculum import conftest
 from tests.training.curriculum.test_mixin import state_of
+
+make_trainer, preprocessed = conftest.make_trainer, conftest.preprocessed
 
 
 class EveryEpoch(LesionCheckpointMixin, nnUNetTrainer):
@@ -34,7 +36,7 @@ class Scripted(EveryEpoch):
 
 
 @pytest.fixture
-def make(make_trainer):  # noqa: F811
+def make(make_trainer):
     """Call with a trainer class; further arguments go into dataset.json."""
 
     def make_short(trainer_class: type[nnUNetTrainer], **dataset: object) -> nnUNetTrainer:
@@ -144,7 +146,7 @@ def test_regions_and_classes(make, dataset):
 def test_a_perfect_network_has_one(make):
     trainer = make(EveryEpoch)
     trainer.on_train_start()
-    lesion = torch.from_numpy(blob(RADII["validation"]))[0]
+    lesion = torch.from_numpy(conftest.blob(conftest.RADII["validation"]))[0]
     trainer._predicted = lambda predictor, case: (lesion[0].numpy(), lesion[0].numpy(), (1.0, 1.0))
     assert trainer._lesion_f1() == 1
     nothing = np.zeros((8, 8), np.uint8)
